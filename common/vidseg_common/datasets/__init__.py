@@ -1,0 +1,1 @@
+"""Data-set layouts, read into typed records."""

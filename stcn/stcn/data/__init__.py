@@ -1,0 +1,1 @@
+"""Training data of STCN: data sets, augmentations and loaders that give tensors."""
