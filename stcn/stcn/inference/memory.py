@@ -101,6 +101,10 @@ class MemoryBank:
         permanent = self.num_frames * self._frame_size - self._objects[object_id].start
         return permanent, self._num_temporary
 
+    def stored_values(self, object_id: int) -> Tensor:
+        """All values of an object, (N, V), permanent ones first; for inspection."""
+        return self._objects[object_id].buffer.rows(0, sum(self.sizes(object_id)))
+
     def write(
         self, key: Tensor, values: dict[int, Tensor], *, permanent: bool, given: bool = False
     ) -> None:
