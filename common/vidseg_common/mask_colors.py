@@ -12,7 +12,7 @@ ColorIds = dict[tuple[int, int, int], int]
 # Colours nearer than this (largest channel difference) are one colour spoilt by compression.
 _SAME_COLOR = 24
 # A grey mask with more values than this is looked at more closely.
-_MANY_VALUES = 12
+_MANY_VALUES = 4
 
 
 def _davis_palette() -> NDArray[np.uint8]:

@@ -1,0 +1,110 @@
+"""Command line of the DAVIS evaluation: the flags of the official tool and a few more."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vidseg_common.config import ArgumentParser
+from vidseg_common.datasets.davis import (
+    UNSUPERVISED_ANNOTATIONS,
+    davis2016_names,
+    davis2017_names,
+)
+from vidseg_common.errors import DatasetError
+from vidseg_common.files import check_writable, write_json
+from vidseg_common.metrics.davis_jf import Task, evaluate_davis
+from vidseg_common.metrics.parallel import available_cpus
+
+
+def build_parser() -> ArgumentParser:
+    """Flags of the official tool (spec common section 4.5) and ours."""
+    parser = ArgumentParser(
+        prog="python -m vidseg_common.metrics.davis_jf",
+        description="J&F of DAVIS 2016/2017; exit status 0 = scored, 2 = bad input.",
+    )
+    add = parser.add_argument
+    add("--davis_path", type=Path, required=True, help="folder with Annotations and ImageSets")
+    add("--results_path", type=Path, required=True, help="predictions, SEQUENCE/NNNNN.png")
+    add(
+        "--set",
+        default="val",
+        choices=["train", "val", "test-dev", "test-challenge"],
+        help="which split",
+    )
+    add(
+        "--task",
+        choices=["semi-supervised", "unsupervised"],
+        help="protocol (default unsupervised as in the official tool; semi-supervised for 2016)",
+    )
+    add("--year", default="2017", choices=["2016", "2017"], help="layout and rule")
+    add("--binary", action="store_true", help="score all ids as one object, the rule of 2016")
+    add("--resolution", default="480p", help="folder of the annotations")
+    add("--sequences", nargs="+", metavar="NAME", help="only these sequences of the set")
+    add("--workers", "--processes", type=_positive, default=available_cpus(), help="processes")
+    add("--csv_path", type=Path, help="folder for the CSV files (default: results_path)")
+    add("--json", type=Path, metavar="OUT", help="also write everything at full precision")
+    add("--quiet", action="store_true", help="no progress bar")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Scores a results folder, prints the tables and writes the CSV files.
+
+    Args:
+        arguments: command line without the program, those of the process by default.
+
+    Returns:
+        0, the exit status.
+
+    Raises:
+        UserError: bad input, all problems in one message.
+        OSError: a result file cannot be written.
+    """
+    options = build_parser().parse_args(arguments)
+    binary = options.binary or options.year == "2016"
+    task: Task = options.task or ("semi-supervised" if binary else "unsupervised")
+    csv_folder = check_writable(options.csv_path or options.results_path)
+    sys.stdout.write(f"Evaluating sequences for the {task} task...\n")
+    result = evaluate_davis(
+        _annotations(options, task),
+        _existing(options.results_path),
+        options.sequences or _sequences(options, task),
+        task=task,
+        binary=binary,
+        workers=options.workers,
+        progress=not options.quiet,
+    )
+    result.write_csv(csv_folder, options.set)
+    if options.json:
+        write_json(options.json, result.to_json())
+    for warning in result.warnings:
+        sys.stderr.write(f"warning: {warning}\n")
+    sys.stdout.write(result.table(options.set))
+    return 0
+
+
+def _annotations(options: argparse.Namespace, task: str) -> Path:
+    name = UNSUPERVISED_ANNOTATIONS if task == "unsupervised" else "Annotations"
+    return _existing(options.davis_path / name / options.resolution)
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise DatasetError(f"folder not found: {folder}")
+    return folder
+
+
+def _sequences(options: argparse.Namespace, task: str) -> list[str]:
+    if options.year == "2016":
+        return davis2016_names(options.davis_path, options.set, options.resolution)
+    return davis2017_names(options.davis_path, options.set, task == "unsupervised")

@@ -1,0 +1,139 @@
+"""Scores a stretch of frames of one sequence; the work of one process.
+
+Source: spec common sections 4.3, 4.4 and 4.8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidseg_common.errors import MaskError
+from vidseg_common.masks import VOID, read_indices
+from vidseg_common.metrics.boundary import (
+    boundary_radius,
+    compare_packed,
+    content_box,
+    count_frame,
+    pack_mask,
+)
+
+MAX_PROPOSALS = 20
+
+IdMap = NDArray[np.uint8]
+Mode = Literal["objects", "binary", "proposals"]
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """A stretch of frames to score.
+
+    Attributes:
+        sequence: name of the sequence.
+        pairs: ground-truth and prediction file of every frame.
+        num_objects: objects of the sequence have the ids 1..num_objects.
+        mode: "objects" compares equal ids, "binary" all ids as one object (DAVIS 2016),
+            "proposals" every predicted id with every object.
+    """
+
+    sequence: str
+    pairs: tuple[tuple[Path, Path], ...]
+    num_objects: int
+    mode: Mode
+
+
+@dataclass(frozen=True)
+class ScoreChunk:
+    """What came out of a job.
+
+    Attributes:
+        scores: one array per frame, J and F on the last axis: (K, 2), or with proposals
+            (1 + N, K, 2) where N is the largest id of the frame and row 0 is the score of an
+            empty proposal.
+        largest: the largest predicted id that is not allowed and the file it is in, if any.
+        problems: one line per file that could not be used.
+    """
+
+    scores: tuple[NDArray[np.float64], ...]
+    largest: tuple[int, Path] | None
+    problems: tuple[str, ...]
+
+
+def score_chunk(job: ScoreJob) -> ScoreChunk:
+    """Reads every file of a job once and scores all objects in it.
+
+    Problems are collected, not raised, so that a user learns of all of them at once.
+    """
+    limit = {"objects": job.num_objects, "binary": VOID, "proposals": MAX_PROPOSALS}[job.mode]
+    scores: list[NDArray[np.float64]] = []
+    problems: list[str] = []
+    largest: tuple[int, Path] | None = None
+    for gt_path, pred_path in job.pairs:
+        try:
+            gt, pred = read_pair(gt_path, pred_path)
+        except MaskError as error:
+            problems.append(str(error))
+            continue
+        highest = int(pred.max())
+        if highest > limit:
+            largest = max(largest or (0, pred_path), (highest, pred_path), key=lambda item: item[0])
+        else:
+            scores.append(score_frame(gt, pred, job.num_objects, job.mode))
+    return ScoreChunk(tuple(scores), largest, tuple(problems))
+
+
+def read_pair(gt_path: Path, pred_path: Path) -> tuple[IdMap, IdMap]:
+    """Reads the annotation and the prediction of a frame.
+
+    Raises:
+        MaskError: a file cannot be read, or their sizes differ.
+    """
+    gt, pred = read_indices(gt_path), read_indices(pred_path)
+    if gt.shape != pred.shape:
+        raise MaskError(
+            f"{pred_path} is {pred.shape[1]}x{pred.shape[0]} pixels, "
+            f"its annotation {gt.shape[1]}x{gt.shape[0]}; nothing is resized"
+        )
+    return gt, pred
+
+
+def score_frame(gt: IdMap, pred: IdMap, num_objects: int, mode: Mode) -> NDArray[np.float64]:
+    """J and F of one frame; the shape of the result depends on `mode` as in `ScoreChunk`.
+
+    Args:
+        gt: (H, W) annotation.
+        pred: (H, W) prediction.
+        num_objects: K.
+        mode: how ids are compared.
+    """
+    radius = boundary_radius((gt.shape[0], gt.shape[1]))
+    # Without anything set, any crop will do: all masks in it are empty.
+    box = content_box(gt, pred) or (slice(0, 1), slice(0, 1))
+    gt, pred = gt[box], pred[box]
+    if mode == "proposals":
+        return _score_proposals(gt, pred, num_objects, radius)
+    if mode == "binary":
+        pairs = [(gt > 0, pred > 0)]
+    else:
+        pairs = [(gt == k, pred == k) for k in range(1, num_objects + 1)]
+    counts = [count_frame(g, p, radius) for g, p in pairs]
+    return np.array([(c.j, c.f) for c in counts], np.float64).reshape(-1, 2)
+
+
+def _score_proposals(gt: IdMap, pred: IdMap, num_objects: int, radius: int) -> NDArray[np.float64]:
+    """All pairs; boundaries and their reach are computed once per id, not per pair."""
+    objects = [pack_mask(gt == k, radius) for k in range(1, num_objects + 1)]
+    labelled = gt != VOID
+    empty = pack_mask(np.zeros(gt.shape, np.bool_), radius)
+    present = set(np.unique(pred).tolist())
+    proposals = [
+        pack_mask((pred == n) & labelled, radius) if n in present and n else empty
+        for n in range(int(pred.max()) + 1)
+    ]
+    counts = [[compare_packed(gt_mask, proposal) for gt_mask in objects] for proposal in proposals]
+    values = [[(c.j, c.f) for c in row] for row in counts]
+    return np.array(values, np.float64).reshape(len(proposals), num_objects, 2)
