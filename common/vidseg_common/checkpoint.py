@@ -99,20 +99,7 @@ def requested_globals(path: str | Path) -> list[str]:
     Raises:
         OSError: the file cannot be read.
     """
-    found: set[str] = set()
-    with Path(path).open("rb") as file, contextlib.ExitStack() as stack:
-        if file.read(4) == ZIP_MAGIC:
-            # torch's own scanner knows which names the installed torch trusts.
-            with contextlib.suppress(Exception):
-                found.update(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
-            with contextlib.suppress(zipfile.BadZipFile, KeyError):
-                archive = stack.enter_context(zipfile.ZipFile(path))
-                data = stack.enter_context(archive.open(_data_record(archive)))
-                found.update(_scan_pickle(data))
-        else:
-            file.seek(0)
-            found.update(_scan_pickle(file))
-    return sorted(name for name in found if not HARMLESS_GLOBAL.fullmatch(name))
+    return _inspect_pickles(Path(path))[0]
 
 
 def save_atomic(obj: Any, path: str | Path) -> None:
@@ -244,7 +231,7 @@ def _describe_zip(path: Path) -> str | None:
 
 def _explain_failure(path: Path, error: Exception) -> str:
     """Says why torch could not load a file that looked like a checkpoint."""
-    asked = requested_globals(path)
+    asked, whole = _inspect_pickles(path)
     if asked:
         listing = "\n".join(f"  {name}" for name in asked)
         return (
@@ -253,7 +240,7 @@ def _explain_failure(path: Path, error: Exception) -> str:
             f"It asks for:\n{listing}"
         )
     text = str(error).strip()
-    if "Unsupported operand" in text and _starts_pickle(path):
+    if "Unsupported operand" in text and whole:
         return (
             "refused, because it is written with pickle instructions that the safe loader does "
             "not know; nothing of it was run. Use a file saved with torch's default protocol"
@@ -264,10 +251,23 @@ def _explain_failure(path: Path, error: Exception) -> str:
     return f"is damaged, truncated or not a checkpoint{reason}; download it again"
 
 
-def _starts_pickle(path: Path) -> bool:
-    with path.open("rb") as file:
-        start = file.read(4)
-    return start == ZIP_MAGIC or start[:1] == pickle.PROTO
+def _inspect_pickles(path: Path) -> tuple[list[str], bool]:
+    """Gives the globals a file asks for, and whether its first pickle is whole."""
+    found: set[str] = set()
+    whole = False
+    with path.open("rb") as file, contextlib.ExitStack() as stack:
+        if file.read(4) == ZIP_MAGIC:
+            # torch's own scanner knows which names the installed torch trusts.
+            with contextlib.suppress(ValueError, RuntimeError, EOFError, pickle.UnpicklingError):
+                found.update(torch.serialization.get_unsafe_globals_in_checkpoint(str(path)))
+            with contextlib.suppress(zipfile.BadZipFile, KeyError):
+                archive = stack.enter_context(zipfile.ZipFile(path))
+                data = stack.enter_context(archive.open(_data_record(archive)))
+                whole = _scan_pickles(data, found)
+        else:
+            file.seek(0)
+            whole = _scan_pickles(file, found)
+    return sorted(name for name in found if not HARMLESS_GLOBAL.fullmatch(name)), whole
 
 
 def _data_record(archive: zipfile.ZipFile) -> str:
@@ -282,14 +282,16 @@ def _data_record(archive: zipfile.ZipFile) -> str:
     raise KeyError("data.pkl")
 
 
-def _scan_pickle(file: IO[bytes]) -> set[str]:
-    """Collects the globals of consecutive pickles, reading opcodes only.
+def _scan_pickles(file: IO[bytes], found: set[str]) -> bool:
+    """Adds the globals of consecutive pickles to `found`, reading opcodes only.
 
     A legacy torch file is several pickles in a row (magic, version, system, object, storage
     keys) and then raw numbers, which are not read.
+
+    Returns:
+        Whether the first pickle is whole.
     """
-    found: set[str] = set()
-    for _ in range(NUM_LEGACY_PICKLES):
+    for index in range(NUM_LEGACY_PICKLES):
         start = file.tell()
         marked = file.read(1) == pickle.PROTO
         file.seek(start)
@@ -299,8 +301,8 @@ def _scan_pickle(file: IO[bytes]) -> set[str]:
         if marked or complete:
             found.update(name for name in names if re.fullmatch(r"[\w.]+", name))
         if not complete:
-            break
-    return found
+            return index > 0
+    return True
 
 
 def _collect_globals(file: IO[bytes], names: set[str]) -> bool:

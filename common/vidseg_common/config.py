@@ -210,19 +210,30 @@ def _construct(make: typing.Callable[[], Any], source: str, prefix: str) -> Any:
 
 
 def _unknown_key(cls: type, key: str, prefix: str, source: str) -> str:
-    """Message naming the nearest key: in the same section first, then anywhere below it."""
+    """Message naming the nearest key of the section or below it, else all keys of the section."""
     here = [f"{prefix}{name}" for name in _field_types(cls)]
     below = [f"{prefix}{name}" for name in keys_of(cls)]
-    known = here if nearest(key, here) else here + below
-    hint = _hint(key, known) or f"; known here: {', '.join(here)}"
+    hint = _hint(key, [*here, *below]) or f"; known here: {', '.join(here)}"
     return f"{source}: unknown key {key!r}{hint}"
 
 
 def _hint(key: str, known: Sequence[str]) -> str:
-    """The nearest key, or one in another section with the same last part."""
-    by_last_part = {name.rpartition(".")[2]: name for name in reversed(known)}
-    guess = nearest(key.rpartition(".")[2], by_last_part)
-    return did_you_mean(key, known) or (f"; did you mean {by_last_part[guess]}?" if guess else "")
+    """Names the nearest key: in the same section first, then anywhere."""
+    section, _, name = key.rpartition(".")
+    siblings: dict[str, str] = {}
+    anywhere: dict[str, str] = {}
+    for candidate in known:
+        place, _, last = candidate.rpartition(".")
+        anywhere.setdefault(last, candidate)
+        if place == section:
+            siblings[last] = candidate
+    if not siblings and nearest(key, known):  # the section itself is mistyped
+        return did_you_mean(key, known)
+    for group in (siblings, anywhere):
+        guess = nearest(name, group)
+        if guess:
+            return f"; did you mean {group[guess]}?"
+    return ""
 
 
 def _pairs(overrides: Sequence[Any], source: str) -> list[tuple[str, Any]]:
