@@ -1,0 +1,207 @@
+"""Outlines and articulated bodies of the synthetic objects.
+
+A body is a list of parts in one coordinate system (object units, y down, rest pose about within
+[-1, 1]); each part is a closed outline with holes that swings about a pivot of its parent.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from .synthetic_motion import STILL, Signal, sample_signal
+
+_SHIFT = 4  # fractional bits of the polygon rasteriser
+_REST_SIDE = 96
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A piece of a body.
+
+    Attributes:
+        outline: (N, 2) x, y of a closed outline at rest.
+        holes: Outlines cut out of it.
+        parent: Index of the part it hangs on, -1 for none; parents come before children.
+        pivot: Point (x, y) about which it turns, at rest.
+        swing: Angle about the pivot over time, 0 at frame 0 means at rest.
+        texture: Index of the object's texture.
+        fuzz: Width of the ragged, semi-transparent border in object units (fur, leaves).
+    """
+
+    outline: np.ndarray
+    holes: tuple[np.ndarray, ...] = ()
+    parent: int = -1
+    pivot: tuple[float, float] = (0.0, 0.0)
+    swing: Signal = STILL
+    texture: int = 0
+    fuzz: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """Parts in the order in which they are painted.
+
+    Attributes:
+        kind: Name of the family, used as the object's class.
+        parts: Back to front.
+        upright: Whether such a body keeps roughly its orientation.
+    """
+
+    kind: str
+    parts: tuple[Part, ...]
+    upright: bool = False
+
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Return left, top, right, bottom of the rest pose, in object units."""
+        points = np.concatenate([part.outline for part in self.parts])
+        low, high = points.min(axis=0), points.max(axis=0)
+        return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+    def area(self) -> float:
+        """Return the area of the rest pose in square object units (within about 2 %)."""
+        left, top, right, bottom = self.bounds()
+        step = max(right - left, bottom - top, 1e-6) / _REST_SIDE
+        mask = np.zeros((_REST_SIDE, _REST_SIDE), np.uint8)
+        for part in self.parts:
+            fill_outlines(mask, part, 1 / step, (left, top))
+        return max(cv2.countNonZero(mask), 1) * step * step
+
+
+def fill_outlines(
+    mask: np.ndarray, part: Part, scale: float, origin: tuple[float, float], *, soft: bool = False
+) -> None:
+    """Draw a part without its holes into a mask.
+
+    Args:
+        mask: (H, W) uint8, changed in place; what is drawn becomes 255. With holes, the mask
+            must be empty where they are, because they are drawn with 0.
+        part: Outline and holes in object units.
+        scale: Pixels per object unit.
+        origin: Object coordinates of the mask's upper left corner.
+        soft: Anti-aliased borders.
+    """
+    line = cv2.LINE_AA if soft else cv2.LINE_8
+    for outline, value in ((part.outline, 255), *((hole, 0) for hole in part.holes)):
+        # Pixel (0, 0) has its centre at half a pixel.
+        points = (outline - np.asarray(origin, np.float32)) * scale - 0.5
+        fixed = np.round(points * 2**_SHIFT).astype(np.int32)
+        cv2.fillPoly(mask, [fixed], value, lineType=line, shift=_SHIFT)
+
+
+def ellipse(
+    center: tuple[float, float], radius: tuple[float, float], angle: float = 0.0, num: int = 28
+) -> np.ndarray:
+    """Return an ellipse as an (num, 2) outline."""
+    theta = np.linspace(0, 2 * math.pi, num, endpoint=False)
+    x, y = radius[0] * np.cos(theta), radius[1] * np.sin(theta)
+    cos, sin = math.cos(angle), math.sin(angle)
+    points = np.stack([cos * x - sin * y + center[0], sin * x + cos * y + center[1]], axis=1)
+    return points.astype(np.float32)
+
+
+def limb(
+    start: tuple[float, float],
+    end: tuple[float, float],
+    widths: tuple[float, float],
+) -> np.ndarray:
+    """Return a tapered capsule from one joint to the next; widths are the radii at its ends."""
+    heading = math.atan2(end[1] - start[1], end[0] - start[0])
+    arc = np.linspace(-math.pi / 2, math.pi / 2, 6)
+    tip = np.stack([np.cos(heading + arc), np.sin(heading + arc)], axis=1) * widths[1]
+    tail = -np.stack([np.cos(heading + arc), np.sin(heading + arc)], axis=1) * widths[0]
+    return np.concatenate([tip + end, tail + start]).astype(np.float32)
+
+
+def ribbon(points: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """Return the outline of a band along a centre line.
+
+    Args:
+        points: (N, 2) centre line.
+        radii: (N,) half width at each point.
+    """
+    tangent = np.gradient(points, axis=0)
+    tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-6)
+    normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1) * radii[:, None]
+    return np.concatenate([points + normal, (points - normal)[::-1]]).astype(np.float32)
+
+
+def blob(
+    rng: np.random.Generator,
+    *,
+    aspect: float = 1.0,
+    roughness: float = 0.15,
+    harmonics: int = 5,
+    num: int = 72,
+) -> np.ndarray:
+    """Return a random smooth closed outline about the origin.
+
+    Args:
+        rng: Source of randomness.
+        aspect: Width over height.
+        roughness: Relative size of the bumps and dents.
+        harmonics: Highest number of bumps.
+        num: Number of points.
+    """
+    theta = np.linspace(0, 2 * math.pi, num, endpoint=False)
+    order = np.arange(2, harmonics + 2)
+    size = rng.normal(0, roughness, len(order)) / np.sqrt(order - 1)
+    phase = rng.uniform(0, 2 * math.pi, len(order))
+    radius = 1 + (size[:, None] * np.cos(order[:, None] * theta + phase[:, None])).sum(axis=0)
+    radius = np.maximum(radius, 0.2)
+    # An exponent above 2 squares the outline: boxes, cars, books.
+    power = float(rng.choice([2.0, 2.0, 3.0, 6.0]))
+    norm = (np.abs(np.cos(theta)) ** power + np.abs(np.sin(theta)) ** power) ** (-1 / power)
+    stretch = math.sqrt(aspect)
+    x, y = radius * norm * np.cos(theta) * stretch, radius * norm * np.sin(theta) / stretch
+    return np.stack([x, y], axis=1).astype(np.float32)
+
+
+def polygon(rng: np.random.Generator, num_corners: int, aspect: float) -> np.ndarray:
+    """Return a random polygon with straight sides about the origin."""
+    theta = np.sort(rng.uniform(0, 2 * math.pi, num_corners))
+    theta += np.linspace(0, 2 * math.pi, num_corners, endpoint=False)
+    theta *= 0.5
+    radius = rng.uniform(0.6, 1.1, num_corners)
+    stretch = math.sqrt(aspect)
+    points = np.stack([np.cos(theta) * radius * stretch, np.sin(theta) * radius / stretch], axis=1)
+    return points.astype(np.float32)
+
+
+def wheel(
+    rng: np.random.Generator, center: tuple[float, float], radius: float, parent: int, texture: int
+) -> list[Part]:
+    """Return a wheel: a disc, or a ring with spokes through which the background shows."""
+    if rng.random() < 0.4:
+        hub = ellipse(center, (0.55 * radius, 0.55 * radius))
+        tyre = ellipse(center, (radius, radius))
+        return [
+            Part(tyre, parent=parent, pivot=center, texture=texture),
+            Part(hub, parent=parent, pivot=center, texture=(texture + 1) % 3),
+        ]
+    inner = radius * rng.uniform(0.7, 0.86)
+    ring = Part(
+        ellipse(center, (radius, radius), num=40),
+        holes=(ellipse(center, (inner, inner), num=36),),
+        parent=parent,
+        pivot=center,
+        texture=texture,
+    )
+    turning = Signal(0.0, float(rng.normal(0, 0.15)))
+    parts = [ring]
+    spokes = int(rng.integers(2, 5))
+    for k in range(spokes):
+        angle = math.pi * k / spokes + rng.random()
+        reach = (inner * 1.05 * math.cos(angle), inner * 1.05 * math.sin(angle))
+        ends = (center[0] - reach[0], center[1] - reach[1])
+        bar = limb(ends, (center[0] + reach[0], center[1] + reach[1]), (0.03 * radius,) * 2)
+        parts.append(Part(bar, parent=parent, pivot=center, swing=turning, texture=texture))
+    return parts
+
+
+def swing(rng: np.random.Generator, amplitude: float) -> Signal:
+    """Draw the swing of a limb; the amplitude is in radians."""
+    return sample_signal(rng, amplitude * float(rng.uniform(0.3, 1.0)), (10, 50), num_waves=2)
