@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from .synthetic_bodies import CLASS_NAMES
 from .synthetic_render import Renderer, SyntheticVideo, render
-from .synthetic_scene import Scene, SceneOptions, make_scene
+from .synthetic_sampling import make_scene
+from .synthetic_scene import Scene, SceneOptions
 
 __all__ = [
     "CLASS_NAMES",

@@ -171,37 +171,6 @@ def polygon(rng: np.random.Generator, num_corners: int, aspect: float) -> np.nda
     return points.astype(np.float32)
 
 
-def wheel(
-    rng: np.random.Generator, center: tuple[float, float], radius: float, parent: int, texture: int
-) -> list[Part]:
-    """Return a wheel: a disc, or a ring with spokes through which the background shows."""
-    if rng.random() < 0.4:
-        hub = ellipse(center, (0.55 * radius, 0.55 * radius))
-        tyre = ellipse(center, (radius, radius))
-        return [
-            Part(tyre, parent=parent, pivot=center, texture=texture),
-            Part(hub, parent=parent, pivot=center, texture=(texture + 1) % 3),
-        ]
-    inner = radius * rng.uniform(0.7, 0.86)
-    ring = Part(
-        ellipse(center, (radius, radius), num=40),
-        holes=(ellipse(center, (inner, inner), num=36),),
-        parent=parent,
-        pivot=center,
-        texture=texture,
-    )
-    turning = Signal(0.0, float(rng.normal(0, 0.15)))
-    parts = [ring]
-    spokes = int(rng.integers(2, 5))
-    for k in range(spokes):
-        angle = math.pi * k / spokes + rng.random()
-        reach = (inner * 1.05 * math.cos(angle), inner * 1.05 * math.sin(angle))
-        ends = (center[0] - reach[0], center[1] - reach[1])
-        bar = limb(ends, (center[0] + reach[0], center[1] + reach[1]), (0.03 * radius,) * 2)
-        parts.append(Part(bar, parent=parent, pivot=center, swing=turning, texture=texture))
-    return parts
-
-
 def swing(rng: np.random.Generator, amplitude: float) -> Signal:
     """Draw the swing of a limb; the amplitude is in radians."""
     return sample_signal(rng, amplitude * float(rng.uniform(0.3, 1.0)), (10, 50), num_waves=2)
