@@ -30,6 +30,7 @@ __all__ = [
     "VOID",
     "from_one_hot",
     "object_ids",
+    "open_indices",
     "read_indices",
     "read_mask",
     "read_mask_and_palette",
@@ -97,21 +98,36 @@ def read_mask_and_palette(
     return _read(path, rgb, max_colors, color_ids)
 
 
-def read_indices(path: str | Path) -> IdMap:
-    """Reads a palette or grey mask exactly as stored, without judging its values.
+def open_indices(path: str | Path) -> Image.Image:
+    """Decodes a palette or grey mask; its pixels are ids, exactly as stored.
 
-    The fast way for result files and annotations of benchmarks.
+    Cropping the picture before it becomes an array is the fast way to read many masks.
 
     Returns:
-        (H, W) uint8.
+        A picture of mode P or L.
 
     Raises:
         MaskError: the file is missing, unreadable, cut off or not one channel of 8 bits.
     """
-    with _open(path) as image:
-        if image.mode not in _INDEX_MODES:
-            raise MaskError(_wrong_mode(path, image.mode))
-        return np.asarray(image).astype(np.uint8, copy=False)
+    image = _open(path)
+    if image.mode not in _INDEX_MODES:
+        image.close()
+        raise MaskError(_wrong_mode(path, image.mode))
+    # Two-level pictures become ids 0 and 1.
+    return image if image.mode != "1" else Image.fromarray(np.array(image).astype(np.uint8))
+
+
+def read_indices(path: str | Path) -> IdMap:
+    """Reads a palette or grey mask exactly as stored, without judging its values.
+
+    Returns:
+        (H, W) uint8, read-only.
+
+    Raises:
+        MaskError: the file is missing, unreadable, cut off or not one channel of 8 bits.
+    """
+    with open_indices(path) as image:
+        return np.asarray(image)
 
 
 def _read(

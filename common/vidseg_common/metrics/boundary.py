@@ -1,16 +1,17 @@
 """J and F of one frame, exact and fast: region overlap and boundary agreement of two masks.
 
-Everything is integer counting on bits. A mask is cropped to what is set in it or in its partner,
-its rows are laid end to end with as many zero columns between them as the search radius, and the
-whole becomes one Python integer: shifting it by 1 or by the row length moves the mask by a pixel,
-`&` and `bit_count` count. The result equals full-frame arithmetic bit for bit, because a radius
-is that of the full frame and outside the crop both masks are empty.
+Everything is counting of bits. A mask is cropped to what is set in it or in its partner and its
+pixels are packed into 64-bit words, row by row, with as many zero bits after every row as the
+search radius: moving the whole by some bits moves the mask sideways without one row reaching
+another, moving it by rows is slicing. The result equals full-frame arithmetic bit for bit,
+because the radius is that of the full frame and outside the crop both masks are empty.
 Source: spec common section 4.1; the measures are those of DAVIS (Perazzi et al., CVPR 2016).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,33 +23,16 @@ from vidseg_common.errors import MaskError
 # One pixel is needed for boundaries above and left of a mask; two as the specification has it.
 _MARGIN = 2
 _BOUNDARY_FRACTION = 0.008
+_WORD = 64
 
 Mask = NDArray[np.bool_]
-Box = tuple[slice, slice]
+Words = NDArray[np.uint64]
+Box = tuple[int, int, int, int]
 
 
 def boundary_radius(shape: tuple[int, int]) -> int:
     """Search radius in pixels for frames of (height, width): 0.008 of the diagonal, rounded up."""
     return math.ceil(_BOUNDARY_FRACTION * math.sqrt(shape[0] ** 2 + shape[1] ** 2))
-
-
-def boundary_map(mask: Mask) -> Mask:
-    """Marks pixels that differ from their right, lower or lower-right neighbour.
-
-    The frame itself is no boundary: the last row is only compared to the right, the last column
-    only downwards.
-
-    Args:
-        mask: (H, W) bool.
-
-    Returns:
-        (H, W) bool.
-    """
-    edge = np.zeros(mask.shape, np.bool_)
-    np.not_equal(mask[:, 1:], mask[:, :-1], out=edge[:, :-1])
-    edge[:-1] |= mask[1:] != mask[:-1]
-    edge[:-1, :-1] |= mask[1:, 1:] != mask[:-1, :-1]
-    return edge
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,34 +74,32 @@ class FrameCounts:
 
 @dataclass(frozen=True)
 class PackedMask:
-    """A mask and its boundary as integers, one bit per pixel.
+    """A mask and its boundary, one bit per pixel.
 
     Attributes:
-        pixels: the mask.
+        pixels: (h, words) uint64, the mask.
         edge: its boundary map.
-        stride: bits per row, at least width + radius.
         radius: search radius in pixels.
     """
 
-    pixels: int
-    edge: int
-    stride: int
+    pixels: Words
+    edge: Words
     radius: int
 
     @cached_property
     def area(self) -> int:
         """Number of pixels."""
-        return self.pixels.bit_count()
+        return _count(self.pixels)
 
     @cached_property
     def edge_length(self) -> int:
         """Number of boundary pixels."""
-        return self.edge.bit_count()
+        return _count(self.edge)
 
     @cached_property
-    def reach(self) -> int:
+    def reach(self) -> Words:
         """All pixels within the radius of the boundary (computed once, when first needed)."""
-        return _dilate(self.edge, self.stride, self.radius)
+        return _dilate(self.edge, self.radius)
 
 
 def pack_mask(mask: Mask, radius: int) -> PackedMask:
@@ -126,76 +108,114 @@ def pack_mask(mask: Mask, radius: int) -> PackedMask:
     Args:
         mask: (h, w) bool: the frame, or a crop of it that leaves two pixels around all masks
             wherever it does not touch the border of the frame.
-        radius: search radius of the full frame.
+        radius: search radius of the full frame, 1 or more.
     """
     height, width = mask.shape
-    stride = width + radius
-    rows = np.zeros((2, height, stride), np.bool_)
-    rows[0, :, :width] = mask
-    rows[1, :, :width] = boundary_map(mask)
-    return PackedMask(_to_int(rows[0]), _to_int(rows[1]), stride, radius)
+    stride = -(-(width + radius) // _WORD) * _WORD
+    # The last row and column are repeated, so that nothing differs across the frame's border.
+    rows = np.zeros((height + 1, stride), np.bool_)
+    rows[:height, :width] = mask
+    rows[height] = rows[height - 1]
+    rows[:, width] = rows[:, width - 1]
+    bits = _pack(rows)
+    right = _shift_down(bits, 1)
+    here = bits[:-1]
+    edge = (here ^ right[:-1]) | (here ^ bits[1:]) | (here ^ right[1:])
+    inside = _pack((np.arange(stride) < width)[None])
+    return PackedMask(here & inside, edge & inside, radius)
 
 
-def _to_int(rows: Mask) -> int:
-    return int.from_bytes(np.packbits(rows.reshape(-1), bitorder="little").tobytes(), "little")
+def _pack(rows: Mask) -> Words:
+    return np.packbits(rows, axis=-1, bitorder="little").view("<u8")
 
 
-def _dilate(bits: int, stride: int, radius: int) -> int:
+def _count(words: Words) -> int:
+    return int(np.bitwise_count(words).sum())
+
+
+def _shift_up(words: Words, distance: int) -> Words:
+    """Moves all pixels to the right by 0 < distance < 64; carries pass from word to word."""
+    moved = words << np.uint64(distance)
+    moved.reshape(-1)[1:] |= words.reshape(-1)[:-1] >> np.uint64(_WORD - distance)
+    return moved
+
+
+def _shift_down(words: Words, distance: int) -> Words:
+    """Moves all pixels to the left by 0 < distance < 64; carries pass from word to word."""
+    moved = words >> np.uint64(distance)
+    moved.reshape(-1)[:-1] |= words.reshape(-1)[1:] << np.uint64(_WORD - distance)
+    return moved
+
+
+def _dilate(edge: Words, radius: int) -> Words:
     """Spreads every bit over the disc dy^2 + dx^2 <= radius^2.
 
-    The disc is a stack of horizontal bars; bars grow from the pole (dy = radius) to the equator,
-    so each is the last one widened by a few shifts. What leaves the rows lands in the zero
-    columns between them or beyond the ends and is never counted.
+    The disc is a stack of horizontal bars, which grow from the pole (dy = radius) to the
+    equator: each is the last one, widened. What leaves a row lands in the zero bits after it and
+    is never counted.
     """
-    bar, half, spread = bits, 0, 0
-    for dy in range(radius, -1, -1):
-        target = math.isqrt(radius * radius - dy * dy)
-        while half < target:
-            half += 1
-            bar |= (bits << half) | (bits >> half)
-        spread |= (bar << dy * stride) | (bar >> dy * stride)
+    height = len(edge)
+    bar, half = edge, 0
+    spread = np.zeros_like(edge)
+    for dy in range(radius, 0, -1):
+        bar, half = _widen(bar, half, math.isqrt(radius * radius - dy * dy))
+        if dy < height:
+            spread[dy:] |= bar[:-dy]
+            spread[:-dy] |= bar[dy:]
+    bar, _ = _widen(bar, half, radius)
+    spread |= bar
     return spread
+
+
+def _widen(bar: Words, half: int, target: int) -> tuple[Words, int]:
+    """Widens bars of `half` pixels on both sides to `target`, each step as far as has no gap."""
+    while half < target:
+        step = min(target - half, 2 * half + 1, _WORD - 1)
+        bar = bar | _shift_up(bar, step) | _shift_down(bar, step)
+        half += step
+    return bar, half
 
 
 def compare_packed(gt: PackedMask, pred: PackedMask) -> FrameCounts:
     """Counts what J and F need; both masks packed from the same crop."""
-    assert (gt.stride, gt.radius) == (pred.stride, pred.radius), "packed from different crops"
-    intersection = (gt.pixels & pred.pixels).bit_count()
+    assert gt.pixels.shape == pred.pixels.shape, "packed from different crops"
+    intersection = _count(gt.pixels & pred.pixels)
     both = bool(gt.edge_length and pred.edge_length)
     return FrameCounts(
         intersection=intersection,
         union=gt.area + pred.area - intersection,
         gt_edge=gt.edge_length,
         pred_edge=pred.edge_length,
-        gt_hits=(gt.edge & pred.reach).bit_count() if both else 0,
-        pred_hits=(pred.edge & gt.reach).bit_count() if both else 0,
+        gt_hits=_count(gt.edge & pred.reach) if both else 0,
+        pred_hits=_count(pred.edge & gt.reach) if both else 0,
     )
 
 
-def content_box(*maps: NDArray[np.generic]) -> Box | None:
-    """Box of all non-zero pixels of maps of one shape plus two pixels, cut at the frame.
+def widen_box(boxes: Sequence[Box], shape: tuple[int, int]) -> Box:
+    """Box around all boxes and two pixels more, cut at the frame.
 
     Args:
-        maps: (H, W) uint8 or bool.
-
-    Returns:
-        Slices of rows and columns, None where nothing is set.
+        boxes: (left, top, right, bottom) each, the last two exclusive.
+        shape: (height, width) of the frame.
     """
-    height, width = maps[0].shape
-    views = [values.view(np.uint8) for values in maps]
-    columns = np.flatnonzero(_any(views, axis=0))
+    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+    return (
+        max(min(lefts) - _MARGIN, 0),
+        max(min(tops) - _MARGIN, 0),
+        min(max(rights) + _MARGIN, shape[1]),
+        min(max(bottoms) + _MARGIN, shape[0]),
+    )
+
+
+def content_box(mask: Mask) -> Box | None:
+    """Box (left, top, right, bottom) of what is set in a (H, W) mask; None if it is empty."""
+    # Over columns a bitwise reduction works on whole rows at once; over rows `any` is faster.
+    columns = np.flatnonzero(np.bitwise_or.reduce(mask.view(np.uint8), axis=0))
     if not len(columns):
         return None
-    left, right = max(columns[0] - _MARGIN, 0), min(columns[-1] + _MARGIN + 1, width)
-    rows = np.flatnonzero(_any([view[:, left:right] for view in views], axis=1))
-    top, bottom = max(rows[0] - _MARGIN, 0), min(rows[-1] + _MARGIN + 1, height)
-    return slice(int(top), int(bottom)), slice(int(left), int(right))
-
-
-def _any(views: list[NDArray[np.uint8]], axis: int) -> NDArray[np.bool_]:
-    # Along columns a bitwise reduction runs over whole rows at once, along rows `any` is faster.
-    flags = [np.bitwise_or.reduce(v, axis=0) != 0 if axis == 0 else v.any(axis=1) for v in views]
-    return np.logical_or.reduce(flags)
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    rows = np.flatnonzero(mask[:, left:right].any(axis=1))
+    return left, int(rows[0]), right, int(rows[-1]) + 1
 
 
 def count_frame(gt: Mask, pred: Mask, radius: int) -> FrameCounts:
@@ -206,9 +226,11 @@ def count_frame(gt: Mask, pred: Mask, radius: int) -> FrameCounts:
         pred: prediction of the same shape.
         radius: search radius of the full frame.
     """
-    box = content_box(gt, pred)
-    if box is None:
+    boxes = [box for box in (content_box(gt), content_box(pred)) if box]
+    if not boxes:
         return FrameCounts(0, 0, 0, 0, 0, 0)
+    left, top, right, bottom = widen_box(boxes, (gt.shape[0], gt.shape[1]))
+    box = (slice(top, bottom), slice(left, right))
     return compare_packed(pack_mask(gt[box], radius), pack_mask(pred[box], radius))
 
 

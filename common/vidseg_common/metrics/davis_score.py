@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidseg_common.errors import MaskError
-from vidseg_common.masks import VOID, read_indices
+from vidseg_common.masks import VOID, open_indices
 from vidseg_common.metrics.boundary import (
     boundary_radius,
     compare_packed,
-    content_box,
     count_frame,
     pack_mask,
+    widen_box,
 )
 
 MAX_PROPOSALS = 20
@@ -63,6 +63,21 @@ class ScoreChunk:
     problems: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class FramePair:
+    """Annotation and prediction of a frame, cropped to all that is set in either.
+
+    Attributes:
+        gt: (h, w) uint8 ids.
+        pred: (h, w) uint8 ids.
+        radius: search radius of the full frame.
+    """
+
+    gt: IdMap
+    pred: IdMap
+    radius: int
+
+
 def score_chunk(job: ScoreJob) -> ScoreChunk:
     """Reads every file of a job once and scores all objects in it.
 
@@ -74,53 +89,53 @@ def score_chunk(job: ScoreJob) -> ScoreChunk:
     largest: tuple[int, Path] | None = None
     for gt_path, pred_path in job.pairs:
         try:
-            gt, pred = read_pair(gt_path, pred_path)
+            pair = read_pair(gt_path, pred_path)
         except MaskError as error:
             problems.append(str(error))
             continue
-        highest = int(pred.max())
+        highest = int(pair.pred.max())
         if highest > limit:
             largest = max(largest or (0, pred_path), (highest, pred_path), key=lambda item: item[0])
         else:
-            scores.append(score_frame(gt, pred, job.num_objects, job.mode))
+            scores.append(score_frame(pair, job.num_objects, job.mode))
     return ScoreChunk(tuple(scores), largest, tuple(problems))
 
 
-def read_pair(gt_path: Path, pred_path: Path) -> tuple[IdMap, IdMap]:
+def read_pair(gt_path: Path, pred_path: Path) -> FramePair:
     """Reads the annotation and the prediction of a frame.
 
     Raises:
         MaskError: a file cannot be read, or their sizes differ.
     """
-    gt, pred = read_indices(gt_path), read_indices(pred_path)
-    if gt.shape != pred.shape:
-        raise MaskError(
-            f"{pred_path} is {pred.shape[1]}x{pred.shape[0]} pixels, "
-            f"its annotation {gt.shape[1]}x{gt.shape[0]}; nothing is resized"
-        )
-    return gt, pred
+    with open_indices(gt_path) as gt, open_indices(pred_path) as pred:
+        if gt.size != pred.size:
+            raise MaskError(
+                f"{pred_path} is {pred.width}x{pred.height} pixels, "
+                f"its annotation {gt.width}x{gt.height}; nothing is resized"
+            )
+        boxes = [box for box in (gt.getbbox(), pred.getbbox()) if box]
+        # Where nothing is set any crop will do: all masks in it are empty.
+        box = widen_box(boxes, (gt.height, gt.width)) if boxes else (0, 0, 1, 1)
+        crops = [np.asarray(image.crop(box)) for image in (gt, pred)]
+        return FramePair(crops[0], crops[1], boundary_radius((gt.height, gt.width)))
 
 
-def score_frame(gt: IdMap, pred: IdMap, num_objects: int, mode: Mode) -> NDArray[np.float64]:
+def score_frame(pair: FramePair, num_objects: int, mode: Mode) -> NDArray[np.float64]:
     """J and F of one frame; the shape of the result depends on `mode` as in `ScoreChunk`.
 
     Args:
-        gt: (H, W) annotation.
-        pred: (H, W) prediction.
+        pair: annotation and prediction.
         num_objects: K.
         mode: how ids are compared.
     """
-    radius = boundary_radius((gt.shape[0], gt.shape[1]))
-    # Without anything set, any crop will do: all masks in it are empty.
-    box = content_box(gt, pred) or (slice(0, 1), slice(0, 1))
-    gt, pred = gt[box], pred[box]
+    gt, pred, radius = pair.gt, pair.pred, pair.radius
     if mode == "proposals":
         return _score_proposals(gt, pred, num_objects, radius)
     if mode == "binary":
-        pairs = [(gt > 0, pred > 0)]
+        counts = [compare_packed(pack_mask(gt > 0, radius), pack_mask(pred > 0, radius))]
     else:
-        pairs = [(gt == k, pred == k) for k in range(1, num_objects + 1)]
-    counts = [count_frame(g, p, radius) for g, p in pairs]
+        ids = range(1, num_objects + 1)
+        counts = [count_frame(gt == k, pred == k, radius) for k in ids]
     return np.array([(c.j, c.f) for c in counts], np.float64).reshape(-1, 2)
 
 
