@@ -16,7 +16,7 @@ from vidseg_common.datasets.davis import (
 from vidseg_common.errors import DatasetError
 from vidseg_common.files import check_writable, write_json
 from vidseg_common.metrics.davis_jf import Task, evaluate_davis
-from vidseg_common.metrics.parallel import available_cpus
+from vidseg_common.metrics.parallel import available_cpus, positive_int
 
 
 def build_parser() -> ArgumentParser:
@@ -43,18 +43,11 @@ def build_parser() -> ArgumentParser:
     add("--binary", action="store_true", help="score all ids as one object, the rule of 2016")
     add("--resolution", default="480p", help="folder of the annotations")
     add("--sequences", nargs="+", metavar="NAME", help="only these sequences of the set")
-    add("--workers", "--processes", type=_positive, default=available_cpus(), help="processes")
+    add("--workers", "--processes", type=positive_int, default=available_cpus(), help="processes")
     add("--csv_path", type=Path, help="folder for the CSV files (default: results_path)")
     add("--json", type=Path, metavar="OUT", help="also write everything at full precision")
     add("--quiet", action="store_true", help="no progress bar")
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import os
 import warnings
@@ -25,6 +26,17 @@ def available_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def positive_int(text: str) -> int:
+    """Type of a command-line flag that counts workers.
+
+    Raises:
+        argparse.ArgumentTypeError: not a whole number of 1 or more.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of 1 or more, not {text!r}")
+    return int(text)
 
 
 def split_items(items: Sequence[Item], total: int, workers: int) -> list[Sequence[Item]]:
