@@ -11,10 +11,10 @@ As a command it writes a data set: ``python -m vidseg_common.synthetic --out DIR
 
 from __future__ import annotations
 
-from .synthetic_bodies import CLASS_NAMES
-from .synthetic_render import Renderer, SyntheticVideo, render
-from .synthetic_sampling import make_scene
-from .synthetic_scene import Scene, SceneOptions
+from vidseg_common.synthetic_bodies import CLASS_NAMES
+from vidseg_common.synthetic_render import Renderer, SyntheticVideo, render
+from vidseg_common.synthetic_sampling import make_scene
+from vidseg_common.synthetic_scene import Scene, SceneOptions
 
 __all__ = [
     "CLASS_NAMES",
@@ -38,3 +38,10 @@ def generate_video(
 ) -> SyntheticVideo:
     """Draw a scene and paint all of its frames; arguments and errors as in ``make_scene``."""
     return render(make_scene(seed, num_frames, height, width, num_objects, options))
+
+
+if __name__ == "__main__":
+    from vidseg_common.errors import run_cli
+    from vidseg_common.synthetic_cli import main
+
+    run_cli(main)

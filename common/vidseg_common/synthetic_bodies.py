@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .synthetic_creatures import (
+from vidseg_common.synthetic_creatures import (
     NUM_TEXTURES,
     make_bird,
     make_horse,
@@ -20,8 +20,8 @@ from .synthetic_creatures import (
     make_quadruped,
     mirrored,
 )
-from .synthetic_machines import make_cycle, make_vehicle
-from .synthetic_shapes import (
+from vidseg_common.synthetic_machines import make_cycle, make_vehicle
+from vidseg_common.synthetic_shapes import (
     Body,
     Part,
     blob,

@@ -52,6 +52,27 @@ def sample_color(rng: np.random.Generator) -> Color:
     return colorsys.hsv_to_rgb(hue, saturation, 0.06 + 0.92 * value)
 
 
+# Middle tones of grass (three), foliage, soil, sand, asphalt, concrete, snow, water, sky.
+_NATURAL: tuple[Color, ...] = (
+    (0.36, 0.45, 0.18),
+    (0.28, 0.42, 0.16),
+    (0.52, 0.50, 0.28),
+    (0.20, 0.32, 0.16),
+    (0.42, 0.33, 0.24),
+    (0.70, 0.62, 0.48),
+    (0.34, 0.34, 0.36),
+    (0.56, 0.55, 0.53),
+    (0.86, 0.88, 0.92),
+    (0.24, 0.36, 0.42),
+    (0.52, 0.66, 0.82),
+)
+
+
+def sample_natural(rng: np.random.Generator) -> Color:
+    """Draw a colour of the ground, of plants, of water or of the sky."""
+    return vary_color(rng, _NATURAL[int(rng.integers(len(_NATURAL)))], 0.15)
+
+
 def vary_color(rng: np.random.Generator, color: Color, amount: float) -> Color:
     """Return a colour near the given one."""
     hue, saturation, value = colorsys.rgb_to_hsv(*color)
@@ -63,7 +84,7 @@ def vary_color(rng: np.random.Generator, color: Color, amount: float) -> Color:
 
 def sample_palette(rng: np.random.Generator, num_colors: int) -> tuple[Color, ...]:
     """Draw colours that belong together; their order is from dark to light half of the time."""
-    base = sample_color(rng)
+    base = sample_natural(rng) if rng.random() < 0.3 else sample_color(rng)
     related = rng.random() < 0.6
     colors = [base]
     colors += [
@@ -82,7 +103,7 @@ def sample_recolor(rng: np.random.Generator, *, grey: bool) -> Recolor:
     if draws[1] < (0.8 if grey else 0.08):
         dark = vary_color(rng, sample_color(rng), 0.2)
         dark = (0.35 * dark[0], 0.35 * dark[1], 0.35 * dark[2])
-        middle = sample_color(rng)
+        middle = sample_natural(rng) if rng.random() < 0.5 else sample_color(rng)
         red, green, blue = (min(1.0, 0.45 + 0.6 * c) for c in vary_color(rng, middle, 0.15))
         palette = (dark, middle, (red, green, blue))
     return Recolor(

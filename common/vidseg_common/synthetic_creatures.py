@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 
-from .synthetic_photos import horse_outline
-from .synthetic_shapes import Body, Part, blob, ellipse, limb, polygon, ribbon, swing
+from vidseg_common.synthetic_photos import horse_outline
+from vidseg_common.synthetic_shapes import Body, Part, blob, ellipse, limb, polygon, ribbon, swing
 
 NUM_TEXTURES = 3
 """How many textures a body's parts choose from."""
@@ -65,11 +65,11 @@ def make_quadruped(rng: np.random.Generator) -> Body:
     neck_base, rise = (0.8 * long, -0.3 * high), rng.uniform(0.05, 0.6)
     head_at = (neck_base[0] + rng.uniform(0.1, 0.35), neck_base[1] - rise)
     neck = limb(neck_base, head_at, (0.6 * high, 0.35 * high))
-    parts.append(Part(neck, (), trunk, neck_base, swing(rng, 0.3), 0, fuzz))
+    parts.append(Part(neck, (), trunk, neck_base, swing(rng, 0.3), fuzz=fuzz))
     size = rng.uniform(0.13, 0.24)
     head = ellipse((head_at[0] + 0.08, head_at[1]), (1.3 * size, 0.9 * size), rng.normal(0, 0.4))
     texture = int(rng.random() < 0.3)
-    parts.append(Part(head, (), len(parts) - 1, head_at, swing(rng, 0.3), texture, fuzz))
+    parts.append(Part(head, (), len(parts) - 1, head_at, swing(rng, 0.3), texture, fuzz=fuzz))
     _attach_ears(rng, parts, head_at, size)
     return Body("quadruped", mirrored(rng, parts), upright=True)
 

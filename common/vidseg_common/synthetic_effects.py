@@ -7,7 +7,7 @@ import math
 import cv2
 import numpy as np
 
-from .synthetic_photos import grain_bank
+from vidseg_common.synthetic_photos import grain_bank
 
 _MAX_STREAK = 41
 

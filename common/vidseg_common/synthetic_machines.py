@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from .synthetic_creatures import NUM_TEXTURES, add_person, mirrored
-from .synthetic_motion import Signal
-from .synthetic_shapes import Body, Part, blob, ellipse, limb
+from vidseg_common.synthetic_creatures import NUM_TEXTURES, add_person, mirrored
+from vidseg_common.synthetic_motion import Signal
+from vidseg_common.synthetic_shapes import Body, Part, blob, ellipse, limb
 
 
 def wheel(

@@ -13,7 +13,7 @@ from importlib.resources import as_file, files
 import cv2
 import numpy as np
 
-from .errors import DatasetError
+from vidseg_common.errors import DatasetError
 
 PHOTO_WEIGHTS: dict[str, float] = {
     "astronaut.png": 1.6,

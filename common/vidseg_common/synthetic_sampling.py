@@ -7,11 +7,12 @@ import math
 
 import numpy as np
 
-from .errors import ConfigError
-from .synthetic_bodies import sample_body
-from .synthetic_creatures import NUM_TEXTURES
-from .synthetic_motion import sample_camera, sample_object_motion, sample_signal
-from .synthetic_scene import (
+from vidseg_common.errors import ConfigError
+from vidseg_common.synthetic_bodies import sample_body
+from vidseg_common.synthetic_creatures import NUM_TEXTURES
+from vidseg_common.synthetic_cutouts import sample_cutout
+from vidseg_common.synthetic_motion import sample_camera, sample_object_motion, sample_signal
+from vidseg_common.synthetic_scene import (
     EffectsSpec,
     LayerSpec,
     ObjectSpec,
@@ -19,7 +20,7 @@ from .synthetic_scene import (
     SceneOptions,
     object_extent,
 )
-from .synthetic_textures import TextureSpec, sample_related, sample_texture
+from vidseg_common.synthetic_textures import TextureSpec, sample_related, sample_texture
 
 MAX_OBJECTS = 20
 _SIZE_LIMITS = (16, 4096)
@@ -37,6 +38,7 @@ def _sample_layers(rng: np.random.Generator, options: SceneOptions) -> list[Laye
                 cover="ground" if ground else "patches",
                 share=rng.uniform(0.25, 0.75) if ground else rng.uniform(0.15, 0.4),
                 noise=(int(rng.integers(1, 5)), rng.uniform(0.1, 0.4), rng.random()),
+                slant=rng.uniform(0.0, 0.8) if ground else 0.0,
                 parallax=rng.uniform(0.8, 1.5),
                 depth=-0.5,
             )
@@ -122,7 +124,8 @@ def _sample_object(
     seen: list[TextureSpec],
 ) -> ObjectSpec:
     """Draw one object; ``frame`` is (number of frames, height, width)."""
-    body = sample_body(rng, options.articulated)
+    cutout = sample_cutout(rng) if rng.random() < options.cutout else None
+    body = sample_body(rng, options.articulated) if cutout is None else cutout[0]
     # Uniform in the logarithm; several objects share the frame, so they are smaller.
     top = max(options.min_area, options.max_area / max(1.0, 0.75 * num_objects))
     area = math.exp(rng.uniform(math.log(options.min_area), math.log(top)))
@@ -145,7 +148,7 @@ def _sample_object(
         passage=passage,
         upright=body.upright,
     )
-    textures = _sample_looks(rng, options, seen)
+    textures = _sample_looks(rng, options, seen) if cutout is None else (cutout[1],)
     seen.append(textures[0])
     return ObjectSpec(
         object_id=object_id,
@@ -185,6 +188,8 @@ def make_scene(
     Raises:
         ConfigError: An argument is outside its range.
     """
+    if seed < 0:
+        raise ConfigError(f"seed must not be negative, not {seed}")
     if num_frames < 1:
         raise ConfigError("num_frames must be at least 1")
     low, high = _SIZE_LIMITS

@@ -9,14 +9,14 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from .errors import ConfigError
-from .synthetic_motion import (
+from vidseg_common.errors import ConfigError
+from vidseg_common.synthetic_motion import (
     CameraMotion,
     ObjectMotion,
     Signal,
 )
-from .synthetic_shapes import Body
-from .synthetic_textures import TextureSpec
+from vidseg_common.synthetic_shapes import Body
+from vidseg_common.synthetic_textures import TextureSpec
 
 MAX_OBJECTS = 20
 _SIZE_LIMITS = (16, 4096)
@@ -32,6 +32,7 @@ class SceneOptions:
         speed: Factor on all movements; 0 gives a still picture apart from entries and limbs.
         warp: Factor on smooth non-rigid deformations.
         articulated: Probability that an object has moving parts.
+        cutout: Probability that an object is cut out of a photograph along its own outline.
         late_entry: Probability that an object comes in later (never the first object).
         leave: Probability that an object leaves.
         distractors: Mean number of objects that are not annotated.
@@ -51,6 +52,7 @@ class SceneOptions:
     speed: float = 1.0
     warp: float = 1.0
     articulated: float = 0.76
+    cutout: float = 0.12
     late_entry: float = 0.12
     leave: float = 0.1
     distractors: float = 0.7
@@ -82,6 +84,7 @@ class LayerSpec:
         cover: ``"all"``, ``"ground"`` (below a wavy horizon), ``"patches"`` or ``"bars"``.
         share: Height of the horizon, or the part that patches or bars cover.
         noise: Index, extent and shift of the noise that shapes the cover.
+        slant: How much the plane leans away from the viewer (a field, a road); 0 faces him.
         parallax: Factor on the camera's movement.
         depth: Objects of smaller depth are behind it.
     """
@@ -90,6 +93,7 @@ class LayerSpec:
     cover: str = "all"
     share: float = 1.0
     noise: tuple[int, float, float] = (0, 0.5, 0.0)
+    slant: float = 0.0
     parallax: float = 1.0
     depth: float = -1.0
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .synthetic_motion import STILL, Signal, sample_signal
+from vidseg_common.synthetic_motion import STILL, Signal, sample_signal
 
 _SHIFT = 4  # fractional bits of the polygon rasteriser
 _REST_SIDE = 96
@@ -29,6 +29,8 @@ class Part:
         pivot: Point (x, y) about which it turns, at rest.
         swing: Angle about the pivot over time, 0 at frame 0 means at rest.
         texture: Index of the object's texture.
+        fits_texture: Whether the texture is stretched over the outline's box instead of being
+            cut at random: the picture of the part itself.
         fuzz: Width of the ragged, semi-transparent border in object units (fur, leaves).
     """
 
@@ -38,6 +40,7 @@ class Part:
     pivot: tuple[float, float] = (0.0, 0.0)
     swing: Signal = STILL
     texture: int = 0
+    fits_texture: bool = False
     fuzz: float = 0.0
 
 

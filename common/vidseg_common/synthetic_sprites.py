@@ -11,11 +11,11 @@ import math
 import cv2
 import numpy as np
 
-from .synthetic_motion import Signal
-from .synthetic_photos import noise_bank
-from .synthetic_scene import ObjectSpec
-from .synthetic_shapes import Part, fill_outlines
-from .synthetic_textures import make_texture
+from vidseg_common.synthetic_motion import Signal
+from vidseg_common.synthetic_photos import noise_bank
+from vidseg_common.synthetic_scene import ObjectSpec
+from vidseg_common.synthetic_shapes import Part, fill_outlines
+from vidseg_common.synthetic_textures import make_texture
 
 _MAX_SIDE = 900
 _MARGIN_RIGID = 1.06
@@ -86,7 +86,7 @@ class Sprite:
         self._rng = np.random.default_rng((seed, 77))
         extent = self.scale * max(right - left, bottom - top)
         side = max(8, min(_MAX_SIDE, math.ceil(0.8 * extent)))
-        used = {part.texture for part in parts}
+        used = {part.texture for part in parts if not part.fits_texture}
         self._paints = {i: make_texture(spec.textures[i], side, side) for i in sorted(used)}
         self._pieces = [self._paint_part(part) for part in parts]
         self._rolls = len(parts) > 0 and not moving and self._has_roll()
@@ -108,10 +108,22 @@ class Sprite:
         fill_outlines(alpha, part, self.scale, corner, soft=True)
         shade = self._shade(alpha)
         alpha = self._soften(alpha, part)
-        color = self._cut(self._paints[part.texture], rows, columns)
+        if part.fits_texture:
+            color = self._fit(part, rows, columns)
+        else:
+            color = self._cut(self._paints[part.texture], rows, columns)
         if shade is not None:
             color = cv2.multiply(color, cv2.merge([shade] * 3), scale=1 / 255)
         return premultiply(color, alpha), column, row
+
+    def _fit(self, part: Part, rows: int, columns: int) -> np.ndarray:
+        """Paint a texture that is the picture of the part; the part has a margin of a pixel."""
+        size = np.ptp(part.outline, axis=0) * self.scale
+        height, width = max(1, round(float(size[1]))), max(1, round(float(size[0])))
+        picture = make_texture(self._spec.textures[part.texture], height, width)
+        below, right = max(0, rows - height - 1), max(0, columns - width - 1)
+        picture = cv2.copyMakeBorder(picture, 1, below, 1, right, cv2.BORDER_REPLICATE)
+        return picture[:rows, :columns]
 
     def _cut(self, paint: np.ndarray, rows: int, columns: int) -> np.ndarray:
         """Cut a random piece out of a texture, mirrored at its borders where it is too small."""
@@ -145,7 +157,8 @@ class Sprite:
                 wide, 3.0, tile[: alpha.shape[0], : alpha.shape[1]], 1.2, -1.0 * 255 - 0.6 * 255
             )
             return cv2.blur(frayed, (3, 3), borderType=cv2.BORDER_CONSTANT)
-        sigma = self._spec.softness * max(self.size)
+        # Thin parts keep half of their width at least.
+        sigma = min(self._spec.softness * max(self.size), 0.12 * min(alpha.shape))
         if sigma > 0.3:
             return cv2.GaussianBlur(alpha, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
         return alpha

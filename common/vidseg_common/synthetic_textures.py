@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .synthetic_colors import (
+from vidseg_common.synthetic_colors import (
     UNCHANGED,
     Color,
     Recolor,
@@ -23,7 +23,13 @@ from .synthetic_colors import (
     sample_recolor,
     vary_color,
 )
-from .synthetic_photos import NUM_NOISES, NUM_SMOOTH_NOISES, PHOTO_WEIGHTS, load_photo, noise_bank
+from vidseg_common.synthetic_photos import (
+    NUM_NOISES,
+    NUM_SMOOTH_NOISES,
+    PHOTO_WEIGHTS,
+    load_photo,
+    noise_bank,
+)
 
 _PHOTO_NAMES = tuple(PHOTO_WEIGHTS)
 _PHOTO_EDGES = np.cumsum(list(PHOTO_WEIGHTS.values())) / sum(PHOTO_WEIGHTS.values())
@@ -41,6 +47,8 @@ class TextureSpec:
         center: Middle of the crop, fractions of the source.
         extent: Part of the source's shorter side that covers the texture's longer side.
         angle: Rotation of the crop in radians.
+        stretch: Length along the texture's y over length along x in the source: values above 1
+            draw the picture out along x (water, roads, grain).
         flip: Whether the crop is mirrored.
         cycles: Number of stripes across the texture (kind "stripes").
         strength: How much the noise bends the stripes, or tints a plain colour.
@@ -58,6 +66,7 @@ class TextureSpec:
     center: tuple[float, float] = (0.5, 0.5)
     extent: float = 0.5
     angle: float = 0.0
+    stretch: float = 1.0
     flip: bool = False
     cycles: float = 6.0
     strength: float = 0.0
@@ -81,6 +90,7 @@ def _sample_photo(rng: np.random.Generator, extents: tuple[float, float]) -> Tex
         center=(float(draws[1]), float(draws[2])),
         extent=math.exp(low + (high - low) * float(draws[3])),
         angle=angle,
+        stretch=math.exp(rng.normal(0, 0.2)),
         flip=bool(draws[4] < 0.5),
         recolor=sample_recolor(rng, grey=load_photo(name).is_grey),
     )
@@ -100,7 +110,8 @@ def _sample_procedural(rng: np.random.Generator, kind: str) -> TextureSpec:
         noise=int(rng.integers(NUM_NOISES)),
         center=(float(draws[1]), float(draws[2])),
         extent=0.15 * math.exp(1.9 * float(draws[3])),
-        angle=2 * math.pi * float(draws[4]),
+        angle=2 * math.pi * float(draws[4]) if rng.random() < 0.6 else 0.0,
+        stretch=math.exp(abs(rng.normal(0, 1.0))) if rng.random() < 0.5 else 1.0,
         cycles=1.5 * math.exp(2.5 * rng.random()),
         strength=float(rng.choice([0.0, 0.3, 1.0])),
         steps=bool(draws[5] < 0.45) and kind != "plain",
@@ -183,14 +194,15 @@ def _crop(source: np.ndarray, spec: TextureSpec, height: int, width: int, wrap: 
     step = spec.extent * min(rows, columns) / max(height, width)
     cos, sin = step * math.cos(spec.angle), step * math.sin(spec.angle)
     mirror = -1.0 if spec.flip else 1.0
+    matrix = np.array([[mirror * cos, -sin, 0.0], [mirror * sin, cos, 0.0]])
+    matrix[:, 1] *= spec.stretch
     middle_x, middle_y = spec.center[0] * columns, spec.center[1] * rows
     if not wrap:
         # Shift the crop inwards, so that little of it is the mirrored border.
-        reach_x = min(0.5 * (abs(cos) * width + abs(sin) * height), 0.5 * columns)
-        reach_y = min(0.5 * (abs(sin) * width + abs(cos) * height), 0.5 * rows)
+        reach = 0.5 * np.abs(matrix[:, :2]) @ (width, height)
+        reach_x, reach_y = min(float(reach[0]), 0.5 * columns), min(float(reach[1]), 0.5 * rows)
         middle_x = reach_x + spec.center[0] * (columns - 2 * reach_x)
         middle_y = reach_y + spec.center[1] * (rows - 2 * reach_y)
-    matrix = np.array([[mirror * cos, -sin, 0.0], [mirror * sin, cos, 0.0]])
     matrix[:, 2] = (middle_x, middle_y) - matrix[:, :2] @ (width / 2, height / 2)
     border = cv2.BORDER_WRAP if wrap else cv2.BORDER_REFLECT_101
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
