@@ -159,6 +159,7 @@ def launch_pair(script: Path, style: str, limit_s: float = 120):
 
 
 MEAN = """
+import sys
 from vidseg_common import distributed
 info = distributed.setup("cpu")
 names = ["b", "a"] if info.rank else ["a", "b"]
@@ -167,10 +168,11 @@ assert list(mean) == names and abs(mean["a"] - 1.5) + abs(mean["b"] - 0.6) < 1e-
 try:
     distributed.all_reduce_mean({"a": 1.0, "c": 2.0} if info.rank else {"a": 1.0, "b": 2.0})
 except ValueError as error:
-    print("refused", error)
+    sys.stdout.write(f"refused {error}\n")
 distributed.barrier()
 assert distributed.is_main() == (info.rank == 0) == info.is_main
-print(info.rank, info.world_size, info.backend)
+# One write: the processes of torchrun share their output.
+sys.stdout.write(f"{info.rank} {info.world_size} {info.backend}\n")
 distributed.cleanup()
 """
 
