@@ -7,6 +7,7 @@ already made from their rules, and returns the outputs by their recorded names.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -89,7 +90,7 @@ def _iou_row(logits: list[torch.Tensor], cls_gt: torch.Tensor) -> np.ndarray:
 def run_frame_sampling(case: dict[str, Any], arrays: Arrays, inputs: Arrays) -> Outputs:
     """Frame choice for videos of several lengths and jumps."""
     config = case["config"]
-    rows = []
+    rows: list[tuple[int, ...]] = []
     for length, jump in config["pairs"]:
         rng = np.random.RandomState(config["seed"] + 100 * length + jump)
         draws = range(config["draws"])
@@ -132,7 +133,9 @@ def run_tps_warp(case: dict[str, Any], arrays: Arrays, inputs: Arrays) -> Output
         "mapy": warp.map_y,
         "warped_image": warp.image(image),
         "warped_mask": warp.mask(inputs["mask"]),
-        "picked_points": pick_points(height, width, np.random.RandomState(config["seed"])),
+        "picked_points": pick_points(
+            height, width, np.random.RandomState(config["seed"]), config["n"]
+        ),
     }
 
 
@@ -145,7 +148,7 @@ def run_dataset_static(case: dict[str, Any], arrays: Arrays, inputs: Arrays) -> 
         pair = ImagePair(Path(folder, "image.png"), Path(folder, "mask.png"))
         Image.fromarray(inputs["image"]).resize(size, Image.Resampling.BILINEAR).save(pair.image)
         Image.fromarray(inputs["mask"]).save(pair.mask)
-        dataset = StaticTrainingSet([pair])
+        dataset = StaticTrainingSet([pair], crop_size=_recorded_side(case))
         for seed in config["seeds"]:
             sample = dataset.sample(0, np.random.RandomState(seed), FIRST_JUMP)
             outputs[f"rgb_seed{seed}"] = sample["rgb"].numpy()
@@ -159,17 +162,23 @@ def run_dataset_video(case: dict[str, Any], arrays: Arrays, inputs: Arrays) -> O
     """Whole samples of the video data set, at given seeds."""
     config = case["config"]
     outputs: dict[str, np.ndarray] = {}
-    options = VideoSetOptions()
+    options = VideoSetOptions(_recorded_side(case))
     if config["is_bl"]:
-        options = VideoSetOptions(crop_scale=BL30K_SCALE, object_filter=ObjectFilter())
+        options = replace(options, crop_scale=BL30K_SCALE, object_filter=ObjectFilter())
     with TemporaryDirectory() as folder:
         dataset = VideoTrainingSet([_write_video(case, Path(folder))], options)
         for seed, frames in zip(config["seeds"], config["frames"], strict=True):
             sample = dataset.sample(0, np.random.RandomState(seed), config["jump"])
-            assert sample["info"]["frames"] == frames, "other frames chosen than recorded"
+            if sample["info"]["frames"] != frames:
+                raise ValueError(f"frames {sample['info']['frames']} chosen, recorded: {frames}")
             for name in ("rgb", "cls_gt", "selector"):
                 outputs[f"{name}_seed{seed}"] = sample[name].numpy()
     return outputs
+
+
+def _recorded_side(case: dict[str, Any]) -> int:
+    """Return the side of the recorded samples in pixels."""
+    return int(case["outputs"][f"rgb_seed{case['config']['seeds'][0]}"]["shape"][-1])
 
 
 def _write_video(case: dict[str, Any], folder: Path) -> VideoRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from stcn.data.samples import DEFAULT_CROP, Sample, TrainingSet
 from stcn.data.static_dataset import StaticTrainingSet, list_static_images
 from stcn.data.video_dataset import BL30K_SCALE, ObjectFilter, VideoSetOptions, VideoTrainingSet
 from vidseg_common.datasets.generic import image_mask_tree
-from vidseg_common.datasets.records import VideoRecord, read_name_list
-from vidseg_common.errors import ConfigError
+from vidseg_common.datasets.records import VideoRecord, list_folders, read_name_list
+from vidseg_common.errors import ConfigError, DatasetError
 
 #: The 60 training videos of DAVIS 2017.
 DAVIS_SUBSET = Path(__file__).with_name("davis_subset.txt")
@@ -68,8 +69,10 @@ class StageData:
     Attributes:
         static_root: folder of the static image sets (stage 0).
         bl_root: folder of BL30K (stage 1).
-        yv_root: folder of YouTube-VOS, holding ``train_480p`` (stages 2 and 3).
-        davis_root: folder of DAVIS, holding ``2017/trainval`` (stages 2 and 3).
+        yv_root: folder of YouTube-VOS, holding ``train_480p`` (stages 2 and 3);
+            None trains without it.
+        davis_root: folder of DAVIS, holding ``2017/trainval`` (stages 2 and 3); None trains
+            without it.
         yv_subset: file with the YouTube-VOS videos to use, one name a line; None for all.
         davis_subset: the same for DAVIS.
         crop_size: side of the square samples in pixels.
@@ -77,8 +80,8 @@ class StageData:
 
     static_root: Path = Path("../static")
     bl_root: Path = Path("../BL30K")
-    yv_root: Path = Path("../YouTube")
-    davis_root: Path = Path("../DAVIS")
+    yv_root: Path | None = Path("../YouTube")
+    davis_root: Path | None = Path("../DAVIS")
     yv_subset: Path | None = None
     davis_subset: Path | None = DAVIS_SUBSET
     crop_size: int = DEFAULT_CROP
@@ -116,28 +119,35 @@ class StageData:
         return VideoTrainingSet(records, options)
 
     def _main(self) -> TrainingSet:
-        davis_root = self.davis_root / "2017" / "trainval"
-        davis = image_mask_tree(
-            davis_root / "JPEGImages" / "480p",
-            davis_root / "Annotations" / "480p",
-            names=_names(self.davis_subset),
-        )
-        youtube = self._youtube()
-        return Mixture(
-            [
-                (VideoTrainingSet(davis, VideoSetOptions(self.crop_size)), DAVIS_REPEATS),
-                (youtube, 1),
-            ]
-        )
-
-    def _youtube(self) -> TrainingSet:
-        root = self.yv_root / "train_480p"
-        records: list[VideoRecord] = image_mask_tree(
-            root / "JPEGImages", root / "Annotations", names=_names(self.yv_subset)
-        )
-        options = VideoSetOptions(self.crop_size, frame_step=YOUTUBE_FRAME_STEP)
-        return VideoTrainingSet(records, options)
+        parts: list[tuple[TrainingSet, int]] = []
+        if self.davis_root is not None:
+            root = self.davis_root / "2017" / "trainval"
+            records = _listed_videos(
+                root / "JPEGImages" / "480p", root / "Annotations" / "480p", self.davis_subset
+            )
+            options = VideoSetOptions(self.crop_size)
+            parts.append((VideoTrainingSet(records, options), DAVIS_REPEATS))
+        if self.yv_root is not None:
+            root = self.yv_root / "train_480p"
+            records = _listed_videos(root / "JPEGImages", root / "Annotations", self.yv_subset)
+            options = VideoSetOptions(self.crop_size, frame_step=YOUTUBE_FRAME_STEP)
+            parts.append((VideoTrainingSet(records, options), 1))
+        return Mixture(parts)
 
 
-def _names(path: Path | None) -> list[str] | None:
-    return None if path is None else read_name_list(path)
+def _listed_videos(images: Path, masks: Path, subset: Path | None) -> list[VideoRecord]:
+    """Return the videos of a data set that a list names; all of them without a list."""
+    present = list_folders(images)
+    if subset is None:
+        return image_mask_tree(images, masks, names=present)
+    listed = read_name_list(subset)
+    names = [name for name in listed if name in set(present)]
+    if not names:
+        raise DatasetError(f"{images}: holds none of the {len(listed)} videos listed in {subset}")
+    if len(names) < len(listed):
+        warnings.warn(
+            f"{images}: {len(listed) - len(names)} of the {len(listed)} videos listed in "
+            f"{subset} are missing; training goes on with the others",
+            stacklevel=2,
+        )
+    return image_mask_tree(images, masks, names=names)

@@ -20,19 +20,22 @@ _LOG_OFFSET = 1e-6
 _BLOCK_ROWS = 16
 
 
-def pick_points(height: int, width: int, rng: np.random.RandomState) -> np.ndarray:
+def pick_points(
+    height: int, width: int, rng: np.random.RandomState, num_points: int = NUM_POINTS
+) -> np.ndarray:
     """Draw control points, no two in the same row or column.
 
     Args:
-        height: rows of the image, at least ``NUM_POINTS``.
-        width: columns of the image, at least ``NUM_POINTS``.
+        height: rows of the image, at least ``num_points``.
+        width: columns of the image, at least ``num_points``.
         rng: source of the draws.
+        num_points: how many.
 
     Returns:
-        (NUM_POINTS, 2) float64: row / height, column / width.
+        (num_points, 2) float64: row / height, column / width.
     """
-    rows = rng.choice(height, NUM_POINTS, replace=False)
-    columns = rng.choice(width, NUM_POINTS, replace=False)
+    rows = rng.choice(height, num_points, replace=False)
+    columns = rng.choice(width, num_points, replace=False)
     return np.stack([rows / height, columns / width], axis=1)
 
 

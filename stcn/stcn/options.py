@@ -1,0 +1,111 @@
+"""Command-line flags that the tools share, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stcn.checkpoint import load_network
+from stcn.inference.engine import MemoryPolicy
+from stcn.inference.predictor import Predictor
+from vidseg_common.config import ArgumentParser
+from vidseg_common.distributed import select_device
+
+DEFAULT_MODEL = Path("saves/stcn.pth")
+
+
+def add_model_flags(parser: ArgumentParser) -> None:
+    """Weights, device and memory settings."""
+    parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="weights")
+    parser.add_argument("--top", type=int, default=20, help="memory elements that vote (top-k)")
+    parser.add_argument("--mem_every", type=int, default=5, help="store every n-th frame")
+    parser.add_argument(
+        "--include_last", action="store_true", help="always remember the previous frame too"
+    )
+    parser.add_argument(
+        "--max-memory-frames",
+        type=int,
+        default=None,
+        help="cap on stored frames: the first and annotated ones stay, the oldest other goes; "
+        "no cap gives the published numbers",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument(
+        "--read-mb", type=float, default=64.0, help="bound on the extra memory of a read, MiB"
+    )
+
+
+def add_size_flag(parser: ArgumentParser, default: int | None) -> None:
+    """Inner size."""
+    parser.add_argument(
+        "--size",
+        "--res",
+        type=int,
+        default=default,
+        help="shorter side at which frames are processed; 0 keeps the frames' own size",
+    )
+
+
+def add_output_flags(parser: ArgumentParser) -> None:
+    """Where results go and how an interrupted run continues."""
+    parser.add_argument("--output", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--overwrite", action="store_true", help="redo finished videos")
+    parser.add_argument(
+        "--rgb_masks",
+        choices=("refuse", "snap"),
+        default="refuse",
+        help="masks without a palette: an error, or map their colours to ids",
+    )
+    parser.add_argument("--videos", nargs="+", metavar="NAME", help="only these videos")
+    parser.add_argument("--workers", type=int, default=2, help="processes of the metric")
+    parser.add_argument("--no-metric", action="store_true", help="write masks only")
+
+
+def amp_mode(enabled: bool, device: torch.device) -> str:
+    """fp16 on a GPU as published, bf16 on a CPU."""
+    if not enabled:
+        return "off"
+    return "fp16" if device.type == "cuda" else "bf16"
+
+
+def build_policy(args: argparse.Namespace, *, kernel_sigma: float | None = None) -> MemoryPolicy:
+    """Memory settings of parsed flags."""
+    return MemoryPolicy(
+        mem_every=args.mem_every,
+        include_last=args.include_last,
+        top_k=args.top,
+        max_frames=args.max_memory_frames,
+        chunk_mb=args.read_mb,
+        kernel_sigma=kernel_sigma,
+    )
+
+
+def build_predictor(
+    args: argparse.Namespace, *, size: int | None, amp: bool, kernel_sigma: float | None = None
+) -> Predictor:
+    """Loads the weights and returns a predictor on the chosen device.
+
+    Raises:
+        UserError: weights, device or a setting is unusable.
+    """
+    device = select_device(args.device)
+    network = load_network(args.model, device=device)
+    return Predictor(
+        network,
+        policy=build_policy(args, kernel_sigma=kernel_sigma),
+        size=size or None,
+        amp=amp_mode(amp, device),
+    )
+
+
+def result_settings(args: argparse.Namespace, **more: Any) -> dict[str, Any]:
+    """What a result depends on, for the record beside it."""
+    names = ("model", "top", "mem_every", "include_last", "max_memory_frames")
+    return {name: _plain(getattr(args, name)) for name in names} | more
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,1 @@
+"""Commands that fetch and prepare weights and data (method specification section 7)."""
