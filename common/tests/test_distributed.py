@@ -168,11 +168,11 @@ assert list(mean) == names and abs(mean["a"] - 1.5) + abs(mean["b"] - 0.6) < 1e-
 try:
     distributed.all_reduce_mean({"a": 1.0, "c": 2.0} if info.rank else {"a": 1.0, "b": 2.0})
 except ValueError as error:
-    sys.stdout.write(f"refused {error}\n")
+    sys.stdout.write(f"refused {error}\\n")
 distributed.barrier()
 assert distributed.is_main() == (info.rank == 0) == info.is_main
 # One write: the processes of torchrun share their output.
-sys.stdout.write(f"{info.rank} {info.world_size} {info.backend}\n")
+sys.stdout.write(f"{info.rank} {info.world_size} {info.backend}\\n")
 distributed.cleanup()
 """
 
