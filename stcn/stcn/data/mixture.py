@@ -137,11 +137,11 @@ class StageData:
 
 def _listed_videos(images: Path, masks: Path, subset: Path | None) -> list[VideoRecord]:
     """Return the videos of a data set that a list names; all of them without a list."""
-    present = list_folders(images)
     if subset is None:
-        return image_mask_tree(images, masks, names=present)
+        return image_mask_tree(images, masks)
+    present = set(list_folders(images))
     listed = read_name_list(subset)
-    names = [name for name in listed if name in set(present)]
+    names = [name for name in listed if name in present]
     if not names:
         raise DatasetError(f"{images}: holds none of the {len(listed)} videos listed in {subset}")
     if len(names) < len(listed):
