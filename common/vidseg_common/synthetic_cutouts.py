@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from vidseg_common.synthetic_colors import sample_recolor
+from vidseg_common.synthetic_colors import Recolor, sample_recolor
 from vidseg_common.synthetic_photos import load_photo
 from vidseg_common.synthetic_shapes import Body, Part
 from vidseg_common.synthetic_textures import TextureSpec
@@ -53,23 +53,56 @@ _CUTOUTS: tuple[tuple[str, str, str], ...] = (
     ),
 )
 
+CUTOUT_NAMES: tuple[str, ...] = tuple(name for name, *_ in _CUTOUTS)
+"""Photographs that have an object to cut out."""
+
 
 def sample_cutout(rng: np.random.Generator) -> tuple[Body, TextureSpec]:
-    """Draw an object of a photograph with its own picture, sometimes in other colours.
+    """Draw an object of a photograph with its own picture, often in other colours.
+
+    Returns:
+        The body and its texture; see ``make_cutout``.
+    """
+    name, *_ = _CUTOUTS[int(rng.integers(len(_CUTOUTS)))]
+    return make_cutout(
+        name,
+        flip=bool(rng.random() < 0.5),
+        recolor=sample_recolor(rng, grey=load_photo(name).is_grey),
+        stretch=math.exp(rng.normal(0, 0.1)),
+        upright=bool(rng.random() < 0.8),
+    )
+
+
+def make_cutout(
+    name: str,
+    *,
+    flip: bool,
+    recolor: Recolor,
+    stretch: float = 1.0,
+    upright: bool = True,
+) -> tuple[Body, TextureSpec]:
+    """Cut an object out of a photograph.
+
+    Args:
+        name: One of ``CUTOUT_NAMES``.
+        flip: Whether it is mirrored.
+        recolor: Change of colour.
+        stretch: Factor on its width.
+        upright: See ``Body``.
 
     Returns:
         The body, one part that its texture fits exactly, and that texture.
+
+    Raises:
+        KeyError: There is no such cut-out.
     """
-    name, kind, numbers = _CUTOUTS[int(rng.integers(len(_CUTOUTS)))]
+    kind, numbers = {known: rest for known, *rest in _CUTOUTS}[name]
     pixels = np.array(numbers.split(), np.float32).reshape(-1, 2)
-    photo = load_photo(name)
-    rows, columns = photo.levels[0].shape[:2]
+    rows, columns = load_photo(name).levels[0].shape[:2]
     low, high = pixels.min(axis=0), pixels.max(axis=0)
     size, middle = high - low, (low + high) / 2
-    flip = bool(rng.random() < 0.5)
-    outline = (pixels - middle) * (2 / float(size.max()))
-    if flip:
-        outline = outline * np.array([-1, 1], np.float32)
+    width = -stretch if flip else stretch
+    outline = (pixels - middle) * (np.array([width, 1.0]) * (2 / float(size.max())))
     slack = np.maximum((columns, rows) - size, 1e-3)
     center = np.clip((middle - size / 2) / slack, 0, 1)
     texture = TextureSpec(
@@ -78,8 +111,7 @@ def sample_cutout(rng: np.random.Generator) -> tuple[Body, TextureSpec]:
         center=(float(center[0]), float(center[1])),
         extent=float(size.max()) / min(rows, columns),
         flip=flip,
-        recolor=sample_recolor(rng, grey=photo.is_grey),
+        recolor=recolor,
     )
-    stretch = np.array([math.exp(rng.normal(0, 0.1)), 1.0], np.float32)
-    part = Part((outline * stretch).astype(np.float32), fits_texture=True)
-    return Body(kind, (part,), upright=bool(rng.random() < 0.8)), texture
+    part = Part(outline.astype(np.float32), fits_texture=True)
+    return Body(kind, (part,), upright), texture

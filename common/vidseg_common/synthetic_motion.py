@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -192,22 +193,49 @@ def _sample_passage(
     return Passage(direction, distance, when * num_frames, speed, entering)
 
 
+def _sample_warp_wave(rng: np.random.Generator) -> tuple[float, float, float, float]:
+    """Draw x and y frequency, cycles per frame and phase of a deformation."""
+    x, y = rng.uniform(0.7, 2.6, 2)
+    return float(x), float(y), rng.uniform(1 / 60, 1 / 14), rng.uniform(0, 2 * math.pi)
+
+
+def _sample_pair(
+    rng: np.random.Generator, amplitude_x: float, amplitude_y: float
+) -> tuple[Signal, Signal]:
+    """Draw slow signals for x and y."""
+    first = sample_signal(rng, amplitude_x, (40, 150))
+    return first, sample_signal(rng, amplitude_y, (40, 150))
+
+
+def _sample_path(
+    rng: np.random.Generator, start: tuple[float, float], pace: float
+) -> tuple[Signal, Signal]:
+    """Draw x and y of a way that starts at a point."""
+    # Drift leads towards the far side, so that objects cross instead of leaving at once.
+    heading = math.atan2(0.5 - start[1], 0.5 - start[0]) + rng.normal(0, 0.9)
+    rate = 0.0 if rng.random() < 0.4 else pace * rng.uniform(0.002, 0.012)
+    along, down = rate * math.cos(heading), rate * math.sin(heading)
+    return (
+        sample_signal(rng, 0.06 * pace, (24, 90), offset=start[0], slope=along),
+        sample_signal(rng, 0.04 * pace, (16, 80), offset=start[1], slope=down),
+    )
+
+
 def sample_object_motion(
     rng: np.random.Generator,
     start: tuple[float, float],
     half_extent: tuple[float, float],
     num_frames: int,
-    *,
     speed: float,
     warp: float,
-    passage: str | None,
+    passage: Literal["enter", "leave"] | None,
     upright: bool,
 ) -> ObjectMotion:
     """Draw the movement of one object.
 
     Args:
         rng: Source of randomness.
-        start: Centre at frame 0 (for a late object: where it would have been).
+        start: Centre at frame 0 (a late object: where it would have been).
         half_extent: Half of the object's width and height, fractions of the frame.
         num_frames: Length of the video, used to place entries and exits.
         speed: Factor on all movements; 0 stands still.
@@ -216,38 +244,25 @@ def sample_object_motion(
         upright: Whether the object keeps roughly its orientation (people, cars).
     """
     pace = speed * float(np.exp(rng.normal(-0.2, 0.7)))
-    # Drift leads towards the far side, so that objects cross instead of leaving at once.
-    heading = math.atan2(0.5 - start[1], 0.5 - start[0]) + rng.normal(0, 0.9)
-    rate = 0.0 if rng.random() < 0.4 else pace * rng.uniform(0.002, 0.012)
+    x, y = _sample_path(rng, start, pace)
     spin = 0.0 if upright or rng.random() < 0.6 else rng.normal(0, 0.03)
     turn = rng.uniform(0.02, 0.2) if upright else rng.uniform(0.05, 0.8)
-    waves = tuple(
-        (*rng.uniform(0.7, 2.6, 2), rng.uniform(1 / 60, 1 / 14), rng.uniform(0, 2 * math.pi))
-        for _ in range(2)
-    )
     facing = speed * float(rng.choice([0.0, 0.1, 0.25, 0.45], p=[0.3, 0.3, 0.25, 0.15]))
     rolls = speed * float(rng.random() < 0.3) * rng.uniform(0.1, 0.5)
+    entering = passage == "enter"
+    extra = passage and _sample_passage(rng, start, half_extent, num_frames, entering)
     return ObjectMotion(
-        x=sample_signal(
-            rng, 0.06 * pace, (24, 90), offset=start[0], slope=rate * math.cos(heading)
-        ),
-        y=sample_signal(
-            rng, 0.04 * pace, (16, 80), offset=start[1], slope=rate * math.sin(heading)
-        ),
+        x=x,
+        y=y,
         log_scale=sample_signal(rng, 0.12 * pace, (40, 140), slope=pace * rng.normal(0, 0.003)),
         angle=sample_signal(rng, turn * speed, (20, 100), slope=spin * speed),
         squeeze=sample_signal(rng, facing, (30, 120), num_waves=1),
         squeeze_axis=rng.normal(0, 0.25),
-        tilt=(
-            sample_signal(rng, 0.5 * facing, (40, 140), num_waves=1),
-            sample_signal(rng, 0.3 * facing, (40, 140), num_waves=1),
-        ),
+        tilt=_sample_pair(rng, 0.5 * facing, 0.3 * facing),
         warp=warp * float(rng.choice([0.0, 0.03, 0.07, 0.12], p=[0.25, 0.35, 0.3, 0.1])),
-        warp_waves=(waves[0], waves[1]),
-        roll=(sample_signal(rng, rolls, (40, 160)), sample_signal(rng, 0.4 * rolls, (40, 160))),
-        light=sample_signal(rng, 0.6, (40, 200), offset=rng.uniform(0, 2 * math.pi)),
-        passage=None
-        if passage is None
-        else _sample_passage(rng, start, half_extent, num_frames, passage == "enter"),
+        warp_waves=(_sample_warp_wave(rng), _sample_warp_wave(rng)),
+        roll=_sample_pair(rng, rolls, 0.4 * rolls),
+        light=sample_signal(rng, 0.6 * speed, (40, 200), offset=rng.uniform(0, 2 * math.pi)),
+        passage=extra or None,
         camera_share=float(rng.choice([0.0, 0.5, 1.0], p=[0.6, 0.2, 0.2])),
     )

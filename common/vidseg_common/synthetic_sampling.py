@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Literal
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from vidseg_common.synthetic_scene import (
 from vidseg_common.synthetic_textures import TextureSpec, sample_related, sample_texture
 
 MAX_OBJECTS = 20
+_MAX_DISTRACTORS = 3
 _SIZE_LIMITS = (16, 4096)
 
 
@@ -114,6 +116,15 @@ def _sample_start(
     return best
 
 
+def _sample_passage_kind(
+    rng: np.random.Generator, options: SceneOptions, object_id: int
+) -> Literal["enter", "leave"] | None:
+    """Draw whether an object comes in late or leaves; the first one never comes late."""
+    if object_id != 1 and rng.random() < options.late_entry:
+        return "enter"
+    return "leave" if rng.random() < options.leave else None
+
+
 def _sample_object(
     rng: np.random.Generator,
     options: SceneOptions,
@@ -131,22 +142,11 @@ def _sample_object(
     area = math.exp(rng.uniform(math.log(options.min_area), math.log(top)))
     _, half_x, half_y = object_extent(body, area, frame[1], frame[2])
     start = _sample_start(rng, (half_x, half_y), taken)
-    passage = None
-    if object_id != 1 and rng.random() < options.late_entry:
-        passage = "enter"
-    elif rng.random() < options.leave:
-        passage = "leave"
+    passage = _sample_passage_kind(rng, options, object_id)
     if passage != "enter":
         taken.append(start)
     motion = sample_object_motion(
-        rng,
-        start,
-        (half_x, half_y),
-        frame[0],
-        speed=options.speed,
-        warp=options.warp,
-        passage=passage,
-        upright=body.upright,
+        rng, start, (half_x, half_y), frame[0], options.speed, options.warp, passage, body.upright
     )
     textures = _sample_looks(rng, options, seen) if cutout is None else (cutout[1],)
     seen.append(textures[0])
@@ -188,34 +188,48 @@ def make_scene(
     Raises:
         ConfigError: An argument is outside its range.
     """
-    if seed < 0:
-        raise ConfigError(f"seed must not be negative, not {seed}")
-    if num_frames < 1:
-        raise ConfigError("num_frames must be at least 1")
-    low, high = _SIZE_LIMITS
-    if not (low <= height <= high and low <= width <= high):
-        raise ConfigError(f"height and width must be {low} to {high}, not {height} x {width}")
-    if num_objects is not None and not 1 <= num_objects <= MAX_OBJECTS:
-        raise ConfigError(f"num_objects must be 1 to {MAX_OBJECTS}, not {num_objects}")
+    _check(seed, num_frames, (height, width), num_objects)
     options = options or SceneOptions()
     rng = np.random.default_rng(seed)
     name = f"{int(rng.integers(2**40)):010x}"
     camera = sample_camera(rng, options.speed)
     layers = _sample_layers(rng, options)
     count = num_objects or int(rng.integers(1, 4))
-    others = int(rng.poisson(options.distractors)) if options.distractors else 0
-    taken: list[tuple[float, float]] = []
     seen = [layer.texture for layer in layers[:2]]
+    objects = _sample_objects(rng, options, (num_frames, height, width), count, seen)
+    effects = _sample_effects(rng, options)
+    return Scene(seed, name, num_frames, height, width, camera, tuple(layers), objects, effects)
+
+
+def _sample_objects(
+    rng: np.random.Generator,
+    options: SceneOptions,
+    frame: tuple[int, int, int],
+    count: int,
+    seen: list[TextureSpec],
+) -> tuple[ObjectSpec, ...]:
+    """Draw the annotated objects and then some that are ignored."""
+    others = min(int(rng.poisson(options.distractors)), _MAX_DISTRACTORS)
+    taken: list[tuple[float, float]] = []
     objects = []
-    for index in range(count + min(others, 3)):
+    for index in range(count + others):
         if index == count:
             # Those that follow are ignored: let them resemble what is annotated.
             options = dataclasses.replace(options, similar=max(options.similar, 0.6))
             seen = seen[1:]
         object_id = index + 1 if index < count else 0
-        frame = (num_frames, height, width)
         objects.append(_sample_object(rng, options, frame, object_id, count, taken, seen))
-    effects = _sample_effects(rng, options)
-    return Scene(
-        seed, name, num_frames, height, width, camera, tuple(layers), tuple(objects), effects
-    )
+    return tuple(objects)
+
+
+def _check(seed: int, num_frames: int, size: tuple[int, int], num_objects: int | None) -> None:
+    """Raise a ConfigError for arguments outside their ranges."""
+    if seed < 0:
+        raise ConfigError(f"seed must not be negative, not {seed}")
+    if num_frames < 1:
+        raise ConfigError(f"num_frames must be at least 1, not {num_frames}")
+    low, high = _SIZE_LIMITS
+    if not all(low <= side <= high for side in size):
+        raise ConfigError(f"height and width must be {low} to {high}, not {size[0]} x {size[1]}")
+    if num_objects is not None and not 1 <= num_objects <= MAX_OBJECTS:
+        raise ConfigError(f"num_objects must be 1 to {MAX_OBJECTS}, not {num_objects}")

@@ -16,6 +16,7 @@ from vidseg_common.synthetic_motion import STILL, Signal, sample_signal
 
 _SHIFT = 4  # fractional bits of the polygon rasteriser
 _REST_SIDE = 96
+_SAMPLES = 4  # samples along each side of a pixel
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,25 +75,40 @@ class Body:
         return max(cv2.countNonZero(mask), 1) * step * step
 
 
-def fill_outlines(
-    mask: np.ndarray, part: Part, scale: float, origin: tuple[float, float], *, soft: bool = False
-) -> None:
-    """Draw a part without its holes into a mask.
+def fill_outlines(mask: np.ndarray, part: Part, scale: float, origin: tuple[float, float]) -> None:
+    """Draw a part into a mask.
 
     Args:
-        mask: (H, W) uint8, changed in place; what is drawn becomes 255. With holes, the mask
-            must be empty where they are, because they are drawn with 0.
+        mask: (H, W) uint8, changed in place: what is inside becomes 255, holes become 0.
         part: Outline and holes in object units.
         scale: Pixels per object unit.
         origin: Object coordinates of the mask's upper left corner.
-        soft: Anti-aliased borders.
     """
-    line = cv2.LINE_AA if soft else cv2.LINE_8
     for outline, value in ((part.outline, 255), *((hole, 0) for hole in part.holes)):
         # Pixel (0, 0) has its centre at half a pixel.
         points = (outline - np.asarray(origin, np.float32)) * scale - 0.5
         fixed = np.round(points * 2**_SHIFT).astype(np.int32)
-        cv2.fillPoly(mask, [fixed], value, lineType=line, shift=_SHIFT)
+        cv2.fillPoly(mask, [fixed], value, shift=_SHIFT)
+
+
+def cover_outlines(
+    size: tuple[int, int], part: Part, scale: float, origin: tuple[float, float]
+) -> np.ndarray:
+    """Return how much of every pixel a part covers.
+
+    Args:
+        size: Rows and columns.
+        part: Outline and holes in object units.
+        scale: Pixels per object unit.
+        origin: Object coordinates of the upper left corner.
+
+    Returns:
+        (rows, columns) uint8, 255 for all of the pixel.
+    """
+    # OpenCV's own anti-aliasing widens outlines by three quarters of a pixel.
+    fine = np.zeros((size[0] * _SAMPLES, size[1] * _SAMPLES), np.uint8)
+    fill_outlines(fine, part, scale * _SAMPLES, origin)
+    return cv2.resize(fine, (size[1], size[0]), interpolation=cv2.INTER_AREA)
 
 
 def ellipse(
@@ -113,7 +129,7 @@ def limb(
 ) -> np.ndarray:
     """Return a tapered capsule from one joint to the next; widths are the radii at its ends."""
     heading = math.atan2(end[1] - start[1], end[0] - start[0])
-    arc = np.linspace(-math.pi / 2, math.pi / 2, 6)
+    arc = np.linspace(-math.pi / 2, math.pi / 2, 7)
     tip = np.stack([np.cos(heading + arc), np.sin(heading + arc)], axis=1) * widths[1]
     tail = -np.stack([np.cos(heading + arc), np.sin(heading + arc)], axis=1) * widths[0]
     return np.concatenate([tip + end, tail + start]).astype(np.float32)

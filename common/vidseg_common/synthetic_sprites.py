@@ -14,7 +14,7 @@ import numpy as np
 from vidseg_common.synthetic_motion import Signal
 from vidseg_common.synthetic_photos import noise_bank
 from vidseg_common.synthetic_scene import ObjectSpec
-from vidseg_common.synthetic_shapes import Part, fill_outlines
+from vidseg_common.synthetic_shapes import Part, cover_outlines
 from vidseg_common.synthetic_textures import make_texture
 
 _MAX_SIDE = 900
@@ -104,8 +104,7 @@ class Sprite:
         columns = math.ceil((high[0] - self.origin[0]) * self.scale) + 1 - column
         rows = math.ceil((high[1] - self.origin[1]) * self.scale) + 1 - row
         corner = (self.origin[0] + column / self.scale, self.origin[1] + row / self.scale)
-        alpha = np.zeros((rows, columns), np.uint8)
-        fill_outlines(alpha, part, self.scale, corner, soft=True)
+        alpha = cover_outlines((rows, columns), part, self.scale, corner)
         shade = self._shade(alpha)
         alpha = self._soften(alpha, part)
         if part.fits_texture:

@@ -203,7 +203,9 @@ def _crop(source: np.ndarray, spec: TextureSpec, height: int, width: int, wrap: 
         reach_x, reach_y = min(float(reach[0]), 0.5 * columns), min(float(reach[1]), 0.5 * rows)
         middle_x = reach_x + spec.center[0] * (columns - 2 * reach_x)
         middle_y = reach_y + spec.center[1] * (rows - 2 * reach_y)
-    matrix[:, 2] = (middle_x, middle_y) - matrix[:, :2] @ (width / 2, height / 2)
+    # The middle of the picture, in pixel centres on both sides, is the middle of the crop.
+    shift = matrix[:, :2] @ ((width - 1) / 2, (height - 1) / 2)
+    matrix[:, 2] = (middle_x - 0.5, middle_y - 0.5) - shift
     border = cv2.BORDER_WRAP if wrap else cv2.BORDER_REFLECT_101
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(source, matrix, (width, height), flags=flags, borderMode=border)

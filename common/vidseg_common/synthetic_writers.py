@@ -52,19 +52,12 @@ def write_davis(
     if year not in (2016, 2017):
         raise ConfigError(f"DAVIS has the years 2016 and 2017, not {year}")
     root = Path(root)
+    is_test = split.startswith("test")
     names: list[str] = []
     lines: list[str] = []
     for video in videos:
         _note_name(names, video.name)
-        for t, (frame, mask) in enumerate(zip(video.frames, video.visible, strict=True)):
-            image = Path("JPEGImages") / resolution / video.name / f"{t:05d}.jpg"
-            annotation = Path("Annotations") / resolution / video.name / f"{t:05d}.png"
-            write_image(root / image, frame)
-            lines.append(f"/{image.as_posix()} /{annotation.as_posix()}")
-            if year == 2016:
-                write_binary_mask(root / annotation, mask > 0)
-            elif t == 0 or not split.startswith("test"):
-                write_mask(root / annotation, mask)
+        lines += _write_davis_video(video, root, year, resolution, is_test)
     _check_not_empty(names)
     _write_lines(root / "ImageSets" / str(year) / f"{split}.txt", names)
     if year == 2016:
@@ -81,16 +74,14 @@ def write_youtube_vos(
 ) -> list[str]:
     """Write videos as YouTube-VOS has them.
 
-    Frames are taken as 30 fps: every 5th goes into the split, all into ``all_frames`` (not for
-    "train"). "train" has an annotation for each frame of the split; the other splits only where
-    an object is seen for the first time, and of that object alone.
+    Every 5th frame goes into the split, all into ``all_frames`` (not for "train"). "train" has a
+    mask for each frame of the split, the others only where an object is first seen, of it alone.
 
     Args:
         videos: What to write; names must differ.
         root: Folder that gets ``<split>`` and ``all_frames``.
         split: "train", "valid" or "test".
-        ground_truth: Folder that gets the complete masks, ``<video>/NNNNN.png``, which the
-            published validation set keeps to itself; None writes none.
+        ground_truth: Folder for the complete masks, ``<video>/NNNNN.png``; None writes none.
 
     Returns:
         The names of the videos.
@@ -102,26 +93,40 @@ def write_youtube_vos(
     """
     if split not in ("train", "valid", "test"):
         raise ConfigError(f"YouTube-VOS has the splits train, valid and test, not {split!r}")
-    root = Path(root)
-    meta: dict[str, Any] = {}
-    names: list[str] = []
+    root, names, meta = Path(root), list[str](), dict[str, Any]()
     for video in videos:
         _note_name(names, video.name)
         steps = range(0, len(video.frames), FRAME_STEP)
         first_seen = _first_seen(video, steps)
         meta[video.name] = {"objects": _object_entries(video, steps, first_seen)}
+        _write_frames(root / split / "JPEGImages", video, steps)
+        if split != "train":
+            every = range(len(video.frames))
+            _write_frames(root / "all_frames" / f"{split}_all_frames" / "JPEGImages", video, every)
         for t in steps:
-            write_image(root / split / "JPEGImages" / video.name / f"{t:05d}.jpg", video.frames[t])
             _write_annotation(root / split / "Annotations", video, t, first_seen, split == "train")
             if ground_truth is not None:
                 write_mask(Path(ground_truth) / video.name / f"{t:05d}.png", video.visible[t])
-        if split != "train":
-            folder = root / "all_frames" / f"{split}_all_frames" / "JPEGImages" / video.name
-            for t, frame in enumerate(video.frames):
-                write_image(folder / f"{t:05d}.jpg", frame)
     _check_not_empty(names)
     write_json(root / split / "meta.json", {"videos": meta})
     return names
+
+
+def _write_davis_video(
+    video: SyntheticVideo, root: Path, year: int, resolution: str, is_test: bool
+) -> list[str]:
+    """Write one video and return its lines in the list of DAVIS 2016."""
+    lines = []
+    for t, (frame, mask) in enumerate(zip(video.frames, video.visible, strict=True)):
+        image = f"JPEGImages/{resolution}/{video.name}/{t:05d}.jpg"
+        annotation = f"Annotations/{resolution}/{video.name}/{t:05d}.png"
+        lines.append(f"/{image} /{annotation}")
+        write_image(root / image, frame)
+        if year == 2016:
+            write_binary_mask(root / annotation, mask > 0)
+        elif t == 0 or not is_test:
+            write_mask(root / annotation, mask)
+    return lines
 
 
 def _note_name(names: list[str], name: str) -> None:
@@ -137,6 +142,11 @@ def _check_not_empty(names: list[str]) -> None:
 
 def _write_lines(path: Path, lines: list[str]) -> None:
     write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def _write_frames(folder: Path, video: SyntheticVideo, steps: range) -> None:
+    for t in steps:
+        write_image(folder / video.name / f"{t:05d}.jpg", video.frames[t])
 
 
 def _first_seen(video: SyntheticVideo, steps: range) -> dict[int, int]:
