@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -44,6 +45,19 @@ def same(a: SyntheticVideo, b: SyntheticVideo) -> bool:
 @pytest.mark.parametrize("seed", range(6))
 def test_same_seed_gives_the_same_arrays(seed: int) -> None:
     assert same(generate_video(seed, 3, 72, 96), generate_video(seed, 3, 72, 96))
+
+
+def test_the_number_of_threads_does_not_matter() -> None:
+    threads = cv2.getNumThreads()
+    scenes = [make_scene(seed, 8, 200, 240) for seed in (21, 22, 23)]
+    try:
+        cv2.setNumThreads(1)
+        single = [render(scene, [6]) for scene in scenes]
+        cv2.setNumThreads(4)
+        several = [render(scene, [6]) for scene in scenes]
+    finally:
+        cv2.setNumThreads(threads)
+    assert all(same(a, b) for a, b in zip(single, several, strict=True))
 
 
 def test_other_seeds_give_other_videos() -> None:
@@ -193,19 +207,21 @@ def test_resolution_does_not_change_the_scene() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "word"),
+    ("seed", "num_frames", "height", "width", "num_objects", "word"),
     [
-        ((-1, 3, 64, 64), "seed"),
-        ((0, 0, 64, 64), "num_frames"),
-        ((0, 3, 8, 64), "height"),
-        ((0, 3, 64, 9999), "width"),
-        ((0, 3, 64, 64, 0), "num_objects"),
-        ((0, 3, 64, 64, MAX_OBJECTS + 1), "num_objects"),
+        (-1, 3, 64, 64, None, "seed"),
+        (0, 0, 64, 64, None, "num_frames"),
+        (0, 3, 8, 64, None, "height"),
+        (0, 3, 64, 9999, None, "width"),
+        (0, 3, 64, 64, 0, "num_objects"),
+        (0, 3, 64, 64, MAX_OBJECTS + 1, "num_objects"),
     ],
 )
-def test_bad_arguments_are_named(arguments: tuple[int, ...], word: str) -> None:
+def test_bad_arguments_are_named(
+    seed: int, num_frames: int, height: int, width: int, num_objects: int | None, word: str
+) -> None:
     with pytest.raises(ConfigError, match=word):
-        make_scene(*arguments[:4], num_objects=(arguments[4:] or (None,))[0])
+        make_scene(seed, num_frames, height, width, num_objects)
 
 
 def test_bad_options_and_frames_are_refused() -> None:

@@ -17,6 +17,7 @@ from vidseg_common.synthetic_effects import (
     light_field,
     streak_kernel,
 )
+from vidseg_common.synthetic_motion import Signal
 from vidseg_common.synthetic_photos import (
     NUM_NOISES,
     PHOTO_WEIGHTS,
@@ -105,6 +106,28 @@ def test_bodies_are_well_formed(seed: int) -> None:
     left, top, right, bottom = body.bounds()
     assert 0.2 < max(right - left, bottom - top) < 5.0
     assert 0 < body.area() <= 1.1 * (right - left) * (bottom - top)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_poses_stay_within_reach_at_rest_they_move_nothing(seed: int) -> None:
+    body = sample_body(np.random.default_rng(seed), articulated=1.0)
+    assert all(move is None for move in body.pose(0.0))
+    low, high = body.reach()
+    left, top, right, bottom = body.bounds()
+    assert (low <= (left, top)).all()
+    assert (high >= (right, bottom)).all()
+
+
+def test_a_child_follows_its_parent() -> None:
+    turn = Signal(0.0, np.pi / 2)
+    arm = Part(limb((0.0, 0.0), (1.0, 0.0), (0.1, 0.1)), pivot=(0.0, 0.0), swing=turn)
+    hand = Part(ellipse((1.0, 0.0), (0.2, 0.2)), parent=0, pivot=(1.0, 0.0), swing=turn)
+    own, following = Body("cluster", (arm, hand)).pose(1.0)
+    assert own is not None
+    assert following is not None
+    assert np.allclose(own @ (1.0, 0.0, 1.0), (0.0, 1.0))
+    assert np.allclose(following @ (1.0, 0.0, 1.0), (0.0, 1.0))
+    assert np.allclose(following @ (1.2, 0.0, 1.0), (-0.2, 1.0))
 
 
 def test_area_of_a_disc_and_of_a_ring() -> None:

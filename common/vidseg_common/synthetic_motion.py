@@ -27,6 +27,11 @@ class Signal:
     slope: float = 0.0
     waves: tuple[tuple[float, float, float], ...] = ()
 
+    @property
+    def is_still(self) -> bool:
+        """Whether the value never changes."""
+        return self.slope == 0.0 and not self.waves
+
     def at(self, time: float) -> float:
         """Return the value at a frame index."""
         value = self.offset + self.slope * time

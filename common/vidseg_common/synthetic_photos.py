@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from importlib.resources import as_file, files
+from importlib.resources import files
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from vidseg_common.errors import DatasetError
 
@@ -75,14 +76,13 @@ def read_photo_file(name: str) -> np.ndarray:
     resource = files("skimage").joinpath("data").joinpath(name)
     if not resource.is_file():
         raise DatasetError(f"scikit-image's sample picture {name} is missing: reinstall it")
-    with as_file(resource) as path:
-        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None or image.dtype != np.uint8:
-        raise DatasetError(f"scikit-image's sample picture {name} cannot be decoded")
-    if image.ndim == 2:
-        return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
-    code = cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB
-    return cv2.cvtColor(image, code)
+    try:
+        with resource.open("rb") as stream, Image.open(stream) as picture:
+            return np.array(picture.convert("RGBA" if picture.mode == "RGBA" else "RGB"))
+    except (OSError, SyntaxError) as error:
+        raise DatasetError(
+            f"scikit-image's sample picture {name} cannot be decoded: {error}"
+        ) from error
 
 
 @functools.cache

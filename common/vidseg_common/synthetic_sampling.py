@@ -53,7 +53,7 @@ def _sample_layers(rng: np.random.Generator, options: SceneOptions) -> list[Laye
                 like if rng.random() < 0.5 else other,
                 cover="bars" if rng.random() < 0.5 else "patches",
                 share=rng.uniform(0.04, 0.16),
-                noise=(int(rng.integers(1, 6)), rng.uniform(0.15, 0.6), rng.random()),
+                noise=(int(rng.integers(1, 6)), rng.uniform(0.35, 1.0), rng.random()),
                 parallax=rng.uniform(1.0, 2.2),
                 depth=rng.uniform(0.2, 1.1),
             )

@@ -16,6 +16,8 @@ from vidseg_common.synthetic_motion import STILL, Signal, sample_signal
 
 _SHIFT = 4  # fractional bits of the polygon rasteriser
 _REST_SIDE = 96
+# Limbs swing with periods of 10 to 50 frames.
+_POSE_TIMES = (5.0, 11.0, 18.0, 26.0, 37.0)
 _SAMPLES = 4  # samples along each side of a pixel
 
 
@@ -64,6 +66,44 @@ class Body:
         points = np.concatenate([part.outline for part in self.parts])
         low, high = points.min(axis=0), points.max(axis=0)
         return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+    @property
+    def is_rigid(self) -> bool:
+        """Whether no part ever moves against the others."""
+        return all(part.swing.is_still for part in self.parts)
+
+    def pose(self, time: float) -> list[np.ndarray | None]:
+        """Return the (2, 3) movement of every part in object coordinates, None at rest."""
+        found: list[np.ndarray | None] = []
+        for part in self.parts:
+            above = found[part.parent] if part.parent >= 0 else None
+            angle = 0.0 if part.swing.is_still else part.swing.at(time)
+            if angle == 0.0:
+                found.append(above)
+                continue
+            cos, sin = math.cos(angle), math.sin(angle)
+            x, y = part.pivot
+            own = np.array([[cos, -sin, x - cos * x + sin * y], [sin, cos, y - sin * x - cos * y]])
+            if above is not None:
+                own = np.column_stack([above[:, :2] @ own[:, :2], above @ (*own[:, 2], 1.0)])
+            found.append(own)
+        return found
+
+    def reach(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the lowest and highest x, y that the parts come to in their poses."""
+        left, top, right, bottom = self.bounds()
+        low, high = np.array([left, top]), np.array([right, bottom])
+        if self.is_rigid:
+            return low, high
+        ends = [(part.outline.min(axis=0), part.outline.max(axis=0)) for part in self.parts]
+        boxes = np.array([[[a[0], b[0], a[0], b[0]], [a[1], a[1], b[1], b[1]]] for a, b in ends])
+        for time in _POSE_TIMES:
+            for box, move in zip(boxes, self.pose(time), strict=True):
+                if move is not None:
+                    spots = move[:, :2] @ box + move[:, 2:]
+                    low = np.minimum(low, spots.min(axis=1))
+                    high = np.maximum(high, spots.max(axis=1))
+        return low, high
 
     def area(self) -> float:
         """Return the area of the rest pose in square object units (within about 2 %)."""

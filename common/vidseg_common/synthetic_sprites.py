@@ -11,15 +11,14 @@ import math
 import cv2
 import numpy as np
 
-from vidseg_common.synthetic_motion import Signal
 from vidseg_common.synthetic_photos import noise_bank
 from vidseg_common.synthetic_scene import ObjectSpec
 from vidseg_common.synthetic_shapes import Part, cover_outlines
 from vidseg_common.synthetic_textures import make_texture
 
 _MAX_SIDE = 900
-_MARGIN_RIGID = 1.06
-_MARGIN_MOVING = 1.3
+_MARGIN = 0.03
+_BORDER = 2  # transparent pixels around the picture
 
 
 def composite(target: np.ndarray, source: np.ndarray) -> None:
@@ -41,11 +40,6 @@ def premultiply(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return cv2.multiply(opaque, cv2.merge([alpha] * 4), scale=1 / 255)
 
 
-def _is_still(signal: Signal) -> bool:
-    """Tell whether a signal never leaves 0."""
-    return signal.slope == 0.0 and not signal.waves
-
-
 class Sprite:
     """An object's painted parts.
 
@@ -63,39 +57,26 @@ class Sprite:
 
     def __init__(self, spec: ObjectSpec, pixels_per_unit: float, seed: int) -> None:
         left, top, right, bottom = spec.body.bounds()
-        parts = spec.body.parts
-        moving = not all(_is_still(part.swing) for part in parts)
-        margin = _MARGIN_MOVING if moving else _MARGIN_RIGID
-        fuzz = max(part.fuzz for part in parts)
-        half_x = margin * (right - left) / 2 + fuzz
-        half_y = margin * (bottom - top) / 2 + fuzz
-        if moving:
-            # Limbs of a flat body (a bird's neck, a horse's legs) need room in every direction.
-            half_x, half_y = max(half_x, 0.7 * half_y), max(half_y, 0.7 * half_x)
-        self.scale = min(pixels_per_unit, _MAX_SIDE / (2 * max(half_x, half_y)))
         self.center = ((left + right) / 2, (top + bottom) / 2)
-        self.size = (
-            max(4, math.ceil(2 * half_y * self.scale)),
-            max(4, math.ceil(2 * half_x * self.scale)),
-        )
-        self.origin = (
-            self.center[0] - self.size[1] / (2 * self.scale),
-            self.center[1] - self.size[0] / (2 * self.scale),
-        )
+        low, high = spec.body.reach()
+        margin = max(part.fuzz for part in spec.body.parts) + _MARGIN * (high - low)
+        size = high - low + 2 * margin
+        self.scale = min(pixels_per_unit, _MAX_SIDE / float(size.max()))
+        columns, rows = np.ceil(size * self.scale).astype(int) + 2 * _BORDER
+        self.size = (int(rows), int(columns))
+        origin = low - margin - _BORDER / self.scale
+        self.origin = (float(origin[0]), float(origin[1]))
         self._spec = spec
         self._rng = np.random.default_rng((seed, 77))
         extent = self.scale * max(right - left, bottom - top)
         side = max(8, min(_MAX_SIDE, math.ceil(0.8 * extent)))
+        parts = spec.body.parts
         used = {part.texture for part in parts if not part.fits_texture}
         self._paints = {i: make_texture(spec.textures[i], side, side) for i in sorted(used)}
         self._pieces = [self._paint_part(part) for part in parts]
-        self._rolls = len(parts) > 0 and not moving and self._has_roll()
+        self._rolls = not all(signal.is_still for signal in spec.motion.roll)
         self._base_color: np.ndarray | None = None
-        self._still = None if moving else self._assemble(0.0)
-
-    def _has_roll(self) -> bool:
-        """Tell whether the surface slides."""
-        return not all(_is_still(signal) for signal in self._spec.motion.roll)
+        self._still = self._assemble(0.0) if spec.body.is_rigid else None
 
     def _paint_part(self, part: Part) -> tuple[np.ndarray, int, int]:
         """Return a part's picture and its column and row in the object's picture."""
@@ -162,23 +143,6 @@ class Sprite:
             return cv2.GaussianBlur(alpha, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
         return alpha
 
-    def _transforms(self, time: float) -> list[np.ndarray | None]:
-        """Return the (2, 3) movement of every part in object coordinates, None at rest."""
-        found: list[np.ndarray | None] = []
-        for part in self._spec.body.parts:
-            above = found[part.parent] if part.parent >= 0 else None
-            angle = 0.0 if _is_still(part.swing) else part.swing.at(time)
-            if angle == 0.0:
-                found.append(above)
-                continue
-            cos, sin = math.cos(angle), math.sin(angle)
-            x, y = part.pivot
-            own = np.array([[cos, -sin, x - cos * x + sin * y], [sin, cos, y - sin * x - cos * y]])
-            if above is not None:
-                own = np.column_stack([above[:, :2] @ own[:, :2], above @ (*own[:, 2], 1.0)])
-            found.append(own)
-        return found
-
     def _place(
         self, picture: np.ndarray, piece: tuple[np.ndarray, int, int], move: np.ndarray | None
     ) -> None:
@@ -212,7 +176,7 @@ class Sprite:
     def _assemble(self, time: float) -> np.ndarray:
         """Put all parts together in the pose of a moment."""
         picture = np.zeros((*self.size, 4), np.uint8)
-        for piece, move in zip(self._pieces, self._transforms(time), strict=True):
+        for piece, move in zip(self._pieces, self._spec.body.pose(time), strict=True):
             self._place(picture, piece, move)
         return picture
 
