@@ -1,0 +1,89 @@
+# `make help` lists the targets. Variables: PYTHON, VENV, TORCH_INDEX, and those in each target's line.
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready-$(shell cat requirements/*.txt */pyproject.toml | cksum | cut -d ' ' -f 1)$(if $(TORCH_INDEX),-$(shell echo '$(TORCH_INDEX)' | cksum | cut -d ' ' -f 1))
+METHODS := stcn
+PACKAGES := ./common $(addprefix ./,$(METHODS))
+RUN := $(BIN)/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench parity doctor clean
+
+help:  ## List every target
+	@awk -F ':.*## ' '/^[a-zA-Z0-9_-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## Make the environment [PYTHON=python3.12 VENV=.venv TORCH_INDEX=URL]
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo "error: Python 3.10 or newer is needed; use make PYTHON=python3.12 ..."; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -r requirements/torch.txt
+	$(BIN)/python -m pip install --quiet -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation $(addprefix -e ,$(PACKAGES))
+	rm -f $(VENV)/.ready-*
+	touch $@
+
+demo: setup  ## Segment the built-in sample, or your own video [VIDEO=clip.mp4 MASK=first.png OUT=runs/demo]
+	$(BIN)/stcn demo -o $(or $(OUT),runs/demo) $(if $(VIDEO),--video '$(VIDEO)') \
+	  $(foreach m,$(MASK),--mask '$(m)') $(if $(TRUTH),--truth '$(TRUTH)')
+
+test: setup  ## Run every test [ARGS="-k memory"]
+	$(RUN) -m pytest $(ARGS)
+
+lint: setup  ## Style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup  ## Rewrite the sources in the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(addprefix bench-,$(METHODS))  ## Run every benchmark
+
+parity: $(addprefix parity-,$(METHODS))  ## Compare every method with its recorded numbers
+
+doctor: setup  ## Check versions, devices, data sets, weights [DATA=folder WEIGHTS=file]
+	$(RUN) -m vidseg_common.doctor $(if $(DATA),--data $(DATA)) $(if $(WEIGHTS),--weights $(WEIGHTS))
+
+clean:  ## Remove the environment and caches, keep data, runs and weights
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+
+# --- stcn -----------------------------------------------------------------------------------------
+
+GPUS ?= 1
+LAUNCH = $(if $(filter 1,$(GPUS)),$(RUN),$(BIN)/torchrun --standalone --nproc_per_node=$(GPUS))
+
+.PHONY: train-stcn train-stcn-demo eval-stcn predict-stcn parity-stcn bench-stcn weights-stcn data-stcn
+
+train-stcn: setup  ## Train a stage [STAGE=0 GPUS=1 ID=name LOAD=weights.pth RESUME=checkpoint.pth ARGS=...]
+	$(LAUNCH) stcn/train.py --stage $(or $(STAGE),0) --id $(or $(ID),stage$(or $(STAGE),0)) \
+	  $(if $(LOAD),--load_network '$(LOAD)') $(if $(RESUME),--load_model '$(RESUME)') $(ARGS)
+
+train-stcn-demo: setup  ## Train the small network that ships with the repository (about 90 minutes on 2 cores)
+	$(RUN) stcn/train.py --config stcn/configs/demo.yaml --id demo --saves runs/stcn-demo/saves \
+	  --logs runs/stcn-demo/log $(ARGS)
+	$(RUN) -m stcn.demo_weights runs/stcn-demo/saves
+
+eval-stcn: setup  ## Segment and score a data set [DATASET=davis2017 OUT=runs/davis2017 ARGS=...]
+	$(BIN)/stcn eval $(or $(DATASET),davis2017) --output $(or $(OUT),runs/$(or $(DATASET),davis2017)) $(ARGS)
+
+predict-stcn: setup  ## Segment a video [VIDEO=clip.mp4 MASK=first.png OUT=runs/predict ARGS=...]
+	$(BIN)/stcn predict '$(VIDEO)' $(foreach m,$(MASK),--mask '$(m)') -o $(or $(OUT),runs/predict) $(ARGS)
+
+parity-stcn: setup  ## Compare with recorded numbers of the original [KIT=folder]
+	$(RUN) -m stcn.parity $(KIT)
+
+bench-stcn: setup  ## Measure speed and memory [DAVIS=folder ARGS=...]
+	$(RUN) benchmarks/bench_stcn.py $(if $(DAVIS),--davis '$(DAVIS)') $(ARGS)
+
+weights-stcn: setup  ## Download the published weights [ARGS="--from-file stcn.pth"]
+	$(RUN) stcn/download_model.py $(ARGS)
+
+data-stcn: setup  ## Download the data sets [ARGS="--yes"]
+	$(RUN) stcn/download_datasets.py $(ARGS)
