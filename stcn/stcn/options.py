@@ -20,6 +20,11 @@ DEFAULT_MODEL = Path("saves/stcn.pth")
 def add_model_flags(parser: ArgumentParser) -> None:
     """Weights, device and memory settings."""
     parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="weights")
+    add_memory_flags(parser)
+
+
+def add_memory_flags(parser: ArgumentParser) -> None:
+    """What is remembered, and where to run."""
     parser.add_argument("--top", type=int, default=20, help="memory elements that vote (top-k)")
     parser.add_argument("--mem_every", type=int, default=5, help="store every n-th frame")
     parser.add_argument(
