@@ -90,7 +90,13 @@ def fetch(archive: Archive, root: Path, *, from_dir: Path | None = None) -> None
         file, remove = by_hand, False
     else:
         file, remove = _download(archive, root), True
-    _unpack(archive, file, root)
+    try:
+        _unpack(archive, file, root)
+    except (DownloadError, DatasetError) as error:
+        if remove:
+            # Not removed by itself: with too little room left the archive is still good.
+            raise type(error)(f"{error}; remove {file} to have it downloaded again") from error
+        raise
     write_text(done, f"{archive.target}\n")
     if remove:
         file.unlink()
@@ -104,8 +110,8 @@ def _download(archive: Archive, root: Path) -> Path:
         return download(file, drive_id=archive.drive_id)
     except DownloadError as error:
         raise DownloadError(
-            f"{error}\n{archive.name} can also be fetched in a browser (Google Drive id "
-            f"{archive.drive_id}) and given with --from-dir FOLDER"
+            f"{error} (here: put Drive file {archive.drive_id} as {archive.name} into a folder "
+            "and give that folder with --from-dir)"
         ) from error
 
 
