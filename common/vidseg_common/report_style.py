@@ -82,10 +82,10 @@ border-bottom:1px solid var(--rule)}}
 @media print{{
 body{{font-size:11pt}}
 main{{max-width:none;padding:0}}
-h2{{break-after:avoid}}
-tr,.tiles div,.bars>div,.plot{{break-inside:avoid}}
+h2,.legend{{break-after:avoid}}
+tr,.tiles div,.bars>div,.plot,.plot svg{{break-inside:avoid}}
 .wide{{overflow:visible}}
-.strip{{grid-template-columns:repeat(3,1fr)}}
+.strip{{grid-template-columns:repeat(4,1fr)}}
 a{{color:inherit}}
 }}
 """
