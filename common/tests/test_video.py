@@ -1,23 +1,18 @@
-"""Frame sources: video files, image folders and lists, and what can be wrong with them."""
+"""Video files as frame sources: times, turns, sizes, and every kind of damage."""
 
 from __future__ import annotations
 
-import gc
 import struct
-import threading
-import time
 import wave
-from collections.abc import Iterator
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from vidseg_common.errors import VideoError
-from vidseg_common.video import Frame, FrameSource, VideoSink, open_source, read_image
+from vidseg_common.video import VideoSink, open_source
 from vidseg_common.video_files import Turn, turn_of_matrix
 
 CORNERS = {"red": (0, 0), "green": (0, 1), "blue": (1, 0), "white": (1, 1)}
@@ -56,14 +51,6 @@ def write_video(path: Path, images: list[np.ndarray], times: list[float] | None 
     return path
 
 
-def write_images(folder: Path, count: int, suffix: str = ".png") -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{index:05d}{suffix}" for index in range(count)]
-    for index, path in enumerate(paths):
-        Image.new("RGB", (8, 6), (index, 0, 0)).save(path)
-    return paths
-
-
 def rotate_by_header(path: Path, abcd: tuple[int, int, int, int]) -> None:
     """Puts a display matrix into the track header of an MP4."""
     data = bytearray(path.read_bytes())
@@ -73,20 +60,6 @@ def rotate_by_header(path: Path, abcd: tuple[int, int, int, int]) -> None:
     a, b, c, d = (value * one for value in abcd)
     data[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, unit)
     path.write_bytes(data)
-
-
-def threads_decoding() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("decode")]
-
-
-@pytest.fixture(autouse=True)
-def no_thread_left() -> Iterator[None]:
-    yield
-    gc.collect()
-    assert threads_decoding() == []
-
-
-# ------------------------------------------------------------------------------ video files
 
 
 @pytest.mark.parametrize("prefetch", [0, 1, 8])
@@ -311,190 +284,3 @@ def test_foreign_file_is_not_a_video(tmp_path: Path) -> None:
     path.write_text("this is not a video\n" * 50)
     with pytest.raises(VideoError, match=r"cannot read .*text\.mp4 as a video"):
         open_source(path)
-
-
-# ------------------------------------------------------------------------------ images
-
-
-def test_folder_in_natural_order_with_stems_as_names(tmp_path: Path) -> None:
-    for number in (10, 9, 1):
-        Image.new("RGB", (8, 6), (number, 0, 0)).save(tmp_path / f"frame{number}.png")
-    (tmp_path / "notes.txt").write_text("not a frame")
-    (tmp_path / ".hidden.png").write_text("not a frame")
-    with open_source(tmp_path, image_fps=10) as source:
-        assert (source.name, source.num_frames, source.fps) == (tmp_path.name, 3, 10)
-        frames = list(source)
-    assert [f.name for f in frames] == ["frame1", "frame9", "frame10"]
-    assert [int(f.image[0, 0, 0]) for f in frames] == [1, 9, 10]
-    assert [f.time_s for f in frames] == pytest.approx([0, 0.1, 0.2])
-
-
-def test_list_keeps_the_given_order(tmp_path: Path) -> None:
-    paths = write_images(tmp_path / "clip", 4)
-    with open_source(paths[::-1], max_frames=3) as source:
-        assert (source.name, source.num_frames) == ("clip", 3)
-        assert [f.name for f in source] == ["00003", "00002", "00001"]
-
-
-def test_one_image_is_a_video_of_one_frame(tmp_path: Path) -> None:
-    with open_source(str(write_images(tmp_path, 1)[0])) as source:
-        assert len(list(source)) == 1
-
-
-def test_folder_without_images(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match="holds no image"):
-        open_source(tmp_path)
-    with pytest.raises(VideoError, match="empty"):
-        open_source([])
-
-
-def test_equal_names_are_refused(tmp_path: Path) -> None:
-    paths = write_images(tmp_path, 2) + write_images(tmp_path, 1, ".jpg")
-    with pytest.raises(VideoError, match=r"same name '00000'.*00000\.png.*00000\.jpg"):
-        open_source(paths)
-
-
-@pytest.mark.parametrize("prefetch", [0, 4])
-def test_mixed_sizes_are_refused_by_name(tmp_path: Path, prefetch: int) -> None:
-    paths = write_images(tmp_path, 4)
-    Image.new("RGB", (9, 6)).save(paths[2])
-    frames = []
-    with (
-        pytest.raises(VideoError, match=r"00002\.png is 9x6.*8x6"),
-        open_source(tmp_path, prefetch=prefetch) as source,
-    ):
-        frames.extend(source)
-    assert len(frames) == 2
-
-
-def test_unreadable_images_are_named(tmp_path: Path) -> None:
-    paths = write_images(tmp_path, 4, ".jpg")
-    cut(paths[3], 0.6)
-    with pytest.raises(VideoError, match=r"00003\.jpg"), open_source(paths) as source:
-        list(source)
-    paths[1].unlink()
-    with (
-        pytest.raises(VideoError, match=r"no such image.*00001\.jpg"),
-        open_source(paths) as source,
-    ):
-        list(source)
-    paths[0].write_text("text")
-    with pytest.raises(VideoError, match=r"00000\.jpg"):
-        open_source(paths)
-
-
-def test_any_kind_of_pixel_becomes_rgb(tmp_path: Path) -> None:
-    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    wide = grey.astype(np.uint16) * 256 + 77
-    as_rgb = np.repeat(grey[..., None], 3, axis=2)
-    Image.fromarray(grey).save(tmp_path / "grey.png")
-    Image.fromarray(wide).save(tmp_path / "wide.png")
-    Image.fromarray(wide).save(tmp_path / "wide.tif")
-    Image.fromarray(grey).convert("P").save(tmp_path / "palette.png")
-    Image.fromarray(np.dstack([as_rgb, 255 - grey])).save(tmp_path / "alpha.png")
-    Image.fromarray(np.dstack([grey, grey])).save(tmp_path / "grey_alpha.png")
-    for path in sorted(tmp_path.iterdir()):
-        np.testing.assert_array_equal(read_image(path), as_rgb, err_msg=path.name)
-    Image.fromarray(grey > 127).save(tmp_path / "bits.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "bits.png"), (as_rgb > 127) * np.uint8(255))
-
-
-def test_sixteen_bit_colour(tmp_path: Path) -> None:
-    rgb = corner_image()
-    cv2.imwrite(str(tmp_path / "deep.png"), rgb[..., ::-1].astype(np.uint16) * 257)
-    np.testing.assert_array_equal(read_image(tmp_path / "deep.png"), rgb)
-
-
-def test_floating_point_image_is_refused(tmp_path: Path) -> None:
-    Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "float.tif")
-    with pytest.raises(VideoError, match=r"float\.tif: floating-point"):
-        read_image(tmp_path / "float.tif")
-
-
-def test_exif_orientation_is_applied(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: show it 90 degrees clockwise
-    Image.fromarray(corner_image()).save(tmp_path / "phone.jpg", exif=exif, quality=95)
-    image = read_image(tmp_path / "phone.jpg")
-    assert image.shape == (64, 48, 3)
-    assert corners_of(image) == ["blue", "red", "white", "green"]
-
-
-# ------------------------------------------------------------------------------ decoding ahead
-
-
-class CountingReader:
-    """Frames without end, counting those made."""
-
-    name, fps, num_frames, height, width = "endless", 25.0, None, 2, 2
-
-    def __init__(self, fail_at: int | None = None) -> None:
-        self.made = 0
-        self.closed = 0
-        self.fail_at = fail_at
-
-    def frames(self) -> Iterator[Frame]:
-        while True:
-            if self.made == self.fail_at:
-                raise VideoError(f"frame {self.made} is broken")
-            yield Frame(self.made, "", np.zeros((2, 2, 3), np.uint8), 0.0, 0.04)
-            self.made += 1
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-def wait_until_idle(reader: CountingReader) -> None:
-    made = -1
-    while reader.made != made:
-        made = reader.made
-        time.sleep(0.05)
-
-
-def test_queue_is_bounded() -> None:
-    reader = CountingReader()
-    with FrameSource(reader, prefetch=3) as source:
-        for consumed in range(1, 30):
-            next(source)
-            assert reader.made <= consumed + 3 + 1
-        wait_until_idle(reader)
-        assert reader.made <= 29 + 3 + 1
-    assert reader.closed == 1
-
-
-def test_consumer_may_stop_early_or_fail() -> None:
-    for prefetch in (1, 2, 8):
-        reader = CountingReader()
-        with FrameSource(reader, prefetch) as source:
-            next(source)
-        assert threads_decoding() == []
-        assert list(source) == []
-    with pytest.raises(KeyError), FrameSource(CountingReader(), 2) as source:
-        raise KeyError
-    assert threads_decoding() == []
-
-
-def test_forgotten_source_ends_its_thread() -> None:
-    reader = CountingReader()
-    for frame in FrameSource(reader, 2):
-        if frame.index == 5:
-            break
-    gc.collect()
-    assert threads_decoding() == []
-    assert reader.closed == 1
-
-
-def test_error_arrives_in_its_place_and_ends_the_source() -> None:
-    with FrameSource(CountingReader(fail_at=5), 8) as source:
-        assert [next(source).index for _ in range(5)] == list(range(5))
-        with pytest.raises(VideoError, match="frame 5 is broken"):
-            next(source)
-        assert threads_decoding() == []
-        assert list(source) == []
-
-
-@pytest.mark.parametrize("options", [{"prefetch": -1}, {"max_frames": 0}, {"image_fps": 0}])
-def test_arguments_out_of_range(tmp_path: Path, options: dict[str, int]) -> None:
-    write_images(tmp_path, 1)
-    with pytest.raises(ValueError, match="must be"):
-        open_source(tmp_path, **options)  # type: ignore[arg-type]

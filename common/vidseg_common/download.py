@@ -58,8 +58,7 @@ def download(
     Raises:
         DownloadError: not reachable, refused (quota, permission), not what was expected, or
             being downloaded by another process; the message says what to do.
-        ValueError: not exactly one of `url` and `drive_id` without `from_file`, or `sha256` is
-            not a SHA-256.
+        ValueError: not exactly one of `url`, `drive_id` (or `from_file`), or no SHA-256.
         OSError: the file cannot be written.
     """
     target = Path(target)
@@ -74,13 +73,8 @@ def download(
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with _alone(target):
-        if url is not None:
-            part = target.with_name(target.name + ".part")
-            download_http.fetch(url, part, name=target.name, progress=progress)
-        else:
-            assert drive_id is not None
-            part = _fetch_from_drive(drive_id, target, progress)
-        _accept(part, target, sha256, url or _drive_page(drive_id), progress)
+        origin = url or _drive_page(drive_id)
+        _accept(_fetch(target, url, drive_id, progress), target, sha256, origin, progress)
     return target
 
 
@@ -161,6 +155,16 @@ def _refuse_web_page(path: Path, target: Path, origin: str) -> None:
             f"{origin} gives a web page instead of {target.name}; open it in a browser, fetch "
             "the file by hand and pass it with --from-file PATH"
         )
+
+
+def _fetch(target: Path, url: str | None, drive_id: str | None, progress: bool) -> Path:
+    """Downloads into a partial file and returns it when it is whole."""
+    if url is None:
+        assert drive_id is not None
+        return _fetch_from_drive(drive_id, target, progress)
+    part = target.with_name(target.name + ".part")
+    download_http.fetch(url, part, name=target.name, progress=progress)
+    return part
 
 
 def _fetch_from_drive(drive_id: str, target: Path, progress: bool) -> Path:

@@ -222,7 +222,7 @@ class GifSink(_Sink):
     """
 
     def __init__(
-        self, path: str | Path, fps: float, max_side: int = 480, max_frames: int = 120
+        self, path: str | Path, fps: float, max_side: int = 400, max_frames: int = 60
     ) -> None:
         if not fps > 0 or max_side < 1 or max_frames < 1:
             raise ValueError("fps, max_side and max_frames must be positive")
