@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from vidseg_common.errors import MaskError
-from vidseg_common.metrics.boundary import boundary_radius, count_frame, jf_frame, pack_mask
+from vidseg_common.metrics.boundary import boundary_radius, count_pair, jf_frame, pack_masks
 
 PARITY = Path(__file__).parent / "parity"
 RECORD = json.loads((PARITY / "expected_davis.json").read_text())
@@ -28,7 +28,7 @@ def test_recorded_frames(name):
     radius = boundary_radius(gt.shape)
     assert radius == expected["radius"]
     valid = np.ones(gt.shape, bool) if void is None else ~void.astype(bool)
-    counts = count_frame(gt.astype(bool) & valid, pred.astype(bool) & valid, radius)
+    counts = count_pair(np.stack([gt, pred]).astype(bool) & valid, radius)
     assert counts.gt_edge == expected["boundary_pixels_gt"]
     assert counts.pred_edge == expected["boundary_pixels_pred"]
 
@@ -83,14 +83,13 @@ def test_noise_equals_full_frames(pair):
 @settings(max_examples=40, deadline=None)
 def test_reach_is_the_disc(data, radius):
     shape = (data.draw(st.integers(1, 90)), data.draw(st.integers(1, 90)))
-    mask = blob(data, shape)
-    packed = pack_mask(mask, radius)
+    packed = pack_masks(np.stack([blob(data, shape), blob(data, shape)]), radius)
     steps = np.arange(-radius, radius + 1)
     disc = (steps[:, None] ** 2 + steps[None] ** 2 <= radius**2).astype(np.uint8)
-    bits = np.unpackbits(packed.reach.view(np.uint8), axis=1, bitorder="little")
-    edge = np.unpackbits(packed.edge.view(np.uint8), axis=1, bitorder="little")
-    expected = cv2.dilate(edge[:, : shape[1]], disc)
-    assert (bits[:, : shape[1]] == expected).all()
+    for words, edge_words in zip(packed.reach, packed.edge, strict=True):
+        reach = np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")
+        edge = np.unpackbits(edge_words.view(np.uint8), axis=1, bitorder="little")
+        assert (reach[:, : shape[1]] == cv2.dilate(edge[:, : shape[1]], disc)).all()
 
 
 @given(data=st.data())

@@ -1,4 +1,5 @@
 import hashlib
+import io
 import json
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from vidseg_common.masks import (
     write_binary_mask,
     write_mask,
 )
+from vidseg_common.png_plain import decode_plain
 
 RECORD = json.loads((Path(__file__).parent / "parity" / "expected_rle.json").read_text())
 
@@ -74,6 +76,32 @@ def test_binary_mask_is_grey_0_255(tmp_path, scene):
     write_binary_mask(tmp_path / "a.png", scene == 3)
     assert Image.open(tmp_path / "a.png").mode == "L"
     assert (read_mask(tmp_path / "a.png") == np.where(scene == 3, 255, 0)).all()
+
+
+@given(mask=small_maps, level=st.sampled_from([0, 1, 9]))
+@settings(max_examples=30, deadline=None)
+def test_plain_palette_files_are_read_the_short_way(mask, level):
+    buffer = io.BytesIO()
+    image = Image.fromarray(mask)
+    image.putpalette(DAVIS_PALETTE.tobytes())
+    image.save(buffer, "PNG", compress_level=level, bits=8)
+    assert (np.asarray(decode_plain(buffer.getvalue())) == mask).all()
+
+
+def test_short_way_leaves_other_and_damaged_files_to_pillow(scene):
+    buffer = io.BytesIO()
+    Image.fromarray(scene).save(buffer, "PNG")
+    assert decode_plain(buffer.getvalue()) is None
+    buffer = io.BytesIO()
+    image = Image.fromarray(scene)
+    image.putpalette(DAVIS_PALETTE.tobytes())
+    image.save(buffer, "PNG")
+    good = buffer.getvalue()
+    assert (np.asarray(decode_plain(good)) == scene).all()
+    for length in (0, 4, 20, len(good) // 2, len(good) - 20):
+        assert decode_plain(good[:length]) is None
+    place = good.index(b"IDAT") + 12
+    assert decode_plain(good[:place] + bytes([good[place] ^ 8]) + good[place + 1 :]) is None
 
 
 def test_two_level_and_16_bit_files(tmp_path, scene):

@@ -23,6 +23,7 @@ from vidseg_common.mask_colors import (
     snap_colors,
     snap_values,
 )
+from vidseg_common.png_plain import decode_plain
 
 __all__ = [
     "DAVIS_PALETTE",
@@ -109,7 +110,9 @@ def open_indices(path: str | Path) -> Image.Image:
     Raises:
         MaskError: the file is missing, unreadable, cut off or not one channel of 8 bits.
     """
-    image = _open(path)
+    # The slower way tells what is wrong with a file, also when there is none.
+    image = decode_plain(Path(path).read_bytes()) if Path(path).is_file() else None
+    image = image or _open(path)
     if image.mode not in _INDEX_MODES:
         image.close()
         raise MaskError(_wrong_mode(path, image.mode))

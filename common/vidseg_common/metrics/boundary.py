@@ -73,12 +73,12 @@ class FrameCounts:
 
 
 @dataclass(frozen=True)
-class PackedMask:
-    """A mask and its boundary, one bit per pixel.
+class PackedMasks:
+    """Masks of one frame and their boundaries, one bit per pixel; any two can be compared.
 
     Attributes:
-        pixels: (h, words) uint64, the mask.
-        edge: its boundary map.
+        pixels: (N, h, words) uint64, the masks.
+        edge: their boundary maps.
         radius: search radius in pixels.
     """
 
@@ -87,42 +87,59 @@ class PackedMask:
     radius: int
 
     @cached_property
-    def area(self) -> int:
-        """Number of pixels."""
-        return _count(self.pixels)
+    def areas(self) -> list[int]:
+        """Number of pixels of every mask."""
+        return _count_each(self.pixels)
 
     @cached_property
-    def edge_length(self) -> int:
-        """Number of boundary pixels."""
-        return _count(self.edge)
+    def edge_lengths(self) -> list[int]:
+        """Number of boundary pixels of every mask."""
+        return _count_each(self.edge)
 
     @cached_property
     def reach(self) -> Words:
-        """All pixels within the radius of the boundary (computed once, when first needed)."""
+        """All pixels within the radius of the boundaries (computed once, when first needed)."""
         return _dilate(self.edge, self.radius)
 
+    def compare(self, gt: int, pred: int) -> FrameCounts:
+        """Counts what J and F need of the masks at two positions."""
+        intersection = _count(self.pixels[gt] & self.pixels[pred])
+        edges = self.edge_lengths
+        both = bool(edges[gt] and edges[pred])
+        return FrameCounts(
+            intersection=intersection,
+            union=self.areas[gt] + self.areas[pred] - intersection,
+            gt_edge=edges[gt],
+            pred_edge=edges[pred],
+            gt_hits=_count(self.edge[gt] & self.reach[pred]) if both else 0,
+            pred_hits=_count(self.edge[pred] & self.reach[gt]) if both else 0,
+        )
 
-def pack_mask(mask: Mask, radius: int) -> PackedMask:
-    """Packs a mask; masks of one shape and radius can be compared with each other.
+
+def pack_masks(masks: Mask, radius: int) -> PackedMasks:
+    """Packs masks of one frame.
 
     Args:
-        mask: (h, w) bool: the frame, or a crop of it that leaves two pixels around all masks
+        masks: (N, h, w) bool: the frame, or a crop of it that leaves two pixels around all masks
             wherever it does not touch the border of the frame.
         radius: search radius of the full frame, 1 or more.
     """
-    height, width = mask.shape
+    number, height, width = masks.shape
     stride = -(-(width + radius) // _WORD) * _WORD
     # The last row and column are repeated, so that nothing differs across the frame's border.
-    rows = np.zeros((height + 1, stride), np.bool_)
-    rows[:height, :width] = mask
-    rows[height] = rows[height - 1]
-    rows[:, width] = rows[:, width - 1]
+    rows = np.zeros((number, height + 1, stride), np.bool_)
+    rows[:, :height, :width] = masks
+    rows[:, height] = rows[:, height - 1]
+    rows[:, :, width] = rows[:, :, width - 1]
     bits = _pack(rows)
     right = _shift_down(bits, 1)
-    here = bits[:-1]
-    edge = (here ^ right[:-1]) | (here ^ bits[1:]) | (here ^ right[1:])
-    inside = _pack((np.arange(stride) < width)[None])
-    return PackedMask(here & inside, edge & inside, radius)
+    here = bits[:, :-1]
+    edge = here ^ right[:, :-1]
+    edge |= here ^ bits[:, 1:]
+    edge |= here ^ right[:, 1:]
+    inside = _pack(np.arange(stride) < width)
+    edge &= inside
+    return PackedMasks(here & inside, edge, radius)
 
 
 def _pack(rows: Mask) -> Words:
@@ -131,6 +148,10 @@ def _pack(rows: Mask) -> Words:
 
 def _count(words: Words) -> int:
     return int(np.bitwise_count(words).sum())
+
+
+def _count_each(words: Words) -> list[int]:
+    return [int(count) for count in np.bitwise_count(words).sum(axis=(1, 2), dtype=np.int64)]
 
 
 def _shift_up(words: Words, distance: int) -> Words:
@@ -154,14 +175,14 @@ def _dilate(edge: Words, radius: int) -> Words:
     equator: each is the last one, widened. What leaves a row lands in the zero bits after it and
     is never counted.
     """
-    height = len(edge)
+    height = edge.shape[1]
     bar, half = edge, 0
     spread = np.zeros_like(edge)
     for dy in range(radius, 0, -1):
         bar, half = _widen(bar, half, math.isqrt(radius * radius - dy * dy))
         if dy < height:
-            spread[dy:] |= bar[:-dy]
-            spread[:-dy] |= bar[dy:]
+            spread[:, dy:] |= bar[:, :-dy]
+            spread[:, :-dy] |= bar[:, dy:]
     bar, _ = _widen(bar, half, radius)
     spread |= bar
     return spread
@@ -171,24 +192,11 @@ def _widen(bar: Words, half: int, target: int) -> tuple[Words, int]:
     """Widens bars of `half` pixels on both sides to `target`, each step as far as has no gap."""
     while half < target:
         step = min(target - half, 2 * half + 1, _WORD - 1)
-        bar = bar | _shift_up(bar, step) | _shift_down(bar, step)
-        half += step
+        wider = _shift_up(bar, step)
+        wider |= _shift_down(bar, step)
+        wider |= bar
+        bar, half = wider, half + step
     return bar, half
-
-
-def compare_packed(gt: PackedMask, pred: PackedMask) -> FrameCounts:
-    """Counts what J and F need; both masks packed from the same crop."""
-    assert gt.pixels.shape == pred.pixels.shape, "packed from different crops"
-    intersection = _count(gt.pixels & pred.pixels)
-    both = bool(gt.edge_length and pred.edge_length)
-    return FrameCounts(
-        intersection=intersection,
-        union=gt.area + pred.area - intersection,
-        gt_edge=gt.edge_length,
-        pred_edge=pred.edge_length,
-        gt_hits=_count(gt.edge & pred.reach) if both else 0,
-        pred_hits=_count(pred.edge & gt.reach) if both else 0,
-    )
 
 
 def widen_box(boxes: Sequence[Box], shape: tuple[int, int]) -> Box:
@@ -218,20 +226,19 @@ def content_box(mask: Mask) -> Box | None:
     return left, int(rows[0]), right, int(rows[-1]) + 1
 
 
-def count_frame(gt: Mask, pred: Mask, radius: int) -> FrameCounts:
-    """Counts what J and F need for two (H, W) bool masks, cropping to what is set in them.
+def count_pair(masks: Mask, radius: int) -> FrameCounts:
+    """Counts what J and F need of two masks, cropping to what is set in them.
 
     Args:
-        gt: ground truth, the frame or a crop as `pack_mask` wants it.
-        pred: prediction of the same shape.
+        masks: (2, H, W) bool, ground truth and prediction: the frame or a crop as `pack_masks`
+            wants it.
         radius: search radius of the full frame.
     """
-    boxes = [box for box in (content_box(gt), content_box(pred)) if box]
-    if not boxes:
+    content = content_box(masks[0] | masks[1])
+    if content is None:
         return FrameCounts(0, 0, 0, 0, 0, 0)
-    left, top, right, bottom = widen_box(boxes, (gt.shape[0], gt.shape[1]))
-    box = (slice(top, bottom), slice(left, right))
-    return compare_packed(pack_mask(gt[box], radius), pack_mask(pred[box], radius))
+    left, top, right, bottom = widen_box([content], (masks.shape[1], masks.shape[2]))
+    return pack_masks(masks[:, top:bottom, left:right], radius).compare(0, 1)
 
 
 def jf_frame(
@@ -255,8 +262,8 @@ def jf_frame(
     shapes = [array.shape for array in (gt, pred, void) if array is not None]
     if len(set(shapes)) != 1 or len(shapes[0]) != 2:
         raise MaskError(f"masks of one frame must have one shape (H, W), not {shapes}")
-    masks = [np.ascontiguousarray(array).astype(bool) for array in (gt, pred)]
+    masks = np.stack([np.asarray(gt), np.asarray(pred)]).astype(bool)
     if void is not None:
-        masks = [mask & ~np.asarray(void).astype(bool) for mask in masks]
-    counts = count_frame(masks[0], masks[1], boundary_radius((gt.shape[0], gt.shape[1])))
+        masks &= ~np.asarray(void).astype(bool)
+    counts = count_pair(masks, boundary_radius((gt.shape[0], gt.shape[1])))
     return counts.j, counts.f

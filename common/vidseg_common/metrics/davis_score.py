@@ -16,9 +16,8 @@ from vidseg_common.errors import MaskError
 from vidseg_common.masks import VOID, open_indices
 from vidseg_common.metrics.boundary import (
     boundary_radius,
-    compare_packed,
-    count_frame,
-    pack_mask,
+    count_pair,
+    pack_masks,
     widen_box,
 )
 
@@ -68,14 +67,22 @@ class FramePair:
     """Annotation and prediction of a frame, cropped to all that is set in either.
 
     Attributes:
-        gt: (h, w) uint8 ids.
-        pred: (h, w) uint8 ids.
+        ids: (2, h, w) uint8 ids, those of the annotation first.
         radius: search radius of the full frame.
     """
 
-    gt: IdMap
-    pred: IdMap
+    ids: IdMap
     radius: int
+
+    @property
+    def gt(self) -> IdMap:
+        """(h, w) ids of the annotation."""
+        return self.ids[0]
+
+    @property
+    def pred(self) -> IdMap:
+        """(h, w) ids of the prediction."""
+        return self.ids[1]
 
 
 def score_chunk(job: ScoreJob) -> ScoreChunk:
@@ -116,8 +123,8 @@ def read_pair(gt_path: Path, pred_path: Path) -> FramePair:
         boxes = [box for box in (gt.getbbox(), pred.getbbox()) if box]
         # Where nothing is set any crop will do: all masks in it are empty.
         box = widen_box(boxes, (gt.height, gt.width)) if boxes else (0, 0, 1, 1)
-        crops = [np.asarray(image.crop(box)) for image in (gt, pred)]
-        return FramePair(crops[0], crops[1], boundary_radius((gt.height, gt.width)))
+        ids = np.stack([np.asarray(gt.crop(box)), np.asarray(pred.crop(box))])
+        return FramePair(ids, boundary_radius((gt.height, gt.width)))
 
 
 def score_frame(pair: FramePair, num_objects: int, mode: Mode) -> NDArray[np.float64]:
@@ -128,27 +135,27 @@ def score_frame(pair: FramePair, num_objects: int, mode: Mode) -> NDArray[np.flo
         num_objects: K.
         mode: how ids are compared.
     """
-    gt, pred, radius = pair.gt, pair.pred, pair.radius
     if mode == "proposals":
-        return _score_proposals(gt, pred, num_objects, radius)
+        return _score_proposals(pair, num_objects)
     if mode == "binary":
-        counts = [compare_packed(pack_mask(gt > 0, radius), pack_mask(pred > 0, radius))]
+        # The crop is that of the one object already.
+        counts = [pack_masks(pair.ids > 0, pair.radius).compare(0, 1)]
     else:
-        ids = range(1, num_objects + 1)
-        counts = [count_frame(gt == k, pred == k, radius) for k in ids]
+        counts = [count_pair(pair.ids == k, pair.radius) for k in range(1, num_objects + 1)]
     return np.array([(c.j, c.f) for c in counts], np.float64).reshape(-1, 2)
 
 
-def _score_proposals(gt: IdMap, pred: IdMap, num_objects: int, radius: int) -> NDArray[np.float64]:
+def _score_proposals(pair: FramePair, num_objects: int) -> NDArray[np.float64]:
     """All pairs; boundaries and their reach are computed once per id, not per pair."""
-    objects = [pack_mask(gt == k, radius) for k in range(1, num_objects + 1)]
-    labelled = gt != VOID
-    empty = pack_mask(np.zeros(gt.shape, np.bool_), radius)
-    present = set(np.unique(pred).tolist())
-    proposals = [
-        pack_mask((pred == n) & labelled, radius) if n in present and n else empty
-        for n in range(int(pred.max()) + 1)
-    ]
-    counts = [[compare_packed(gt_mask, proposal) for gt_mask in objects] for proposal in proposals]
+    labelled = pair.gt != VOID
+    present = [int(n) for n in np.unique(pair.pred) if n]
+    masks = [pair.gt == k for k in range(1, num_objects + 1)]
+    masks += [(pair.pred == n) & labelled for n in present]
+    masks.append(np.zeros(pair.gt.shape, np.bool_))
+    packed = pack_masks(np.stack(masks), pair.radius)
+    # Ids that the frame does not show, and number 0, are the empty mask at the end.
+    position = {n: num_objects + i for i, n in enumerate(present)}
+    proposals = [position.get(n, len(masks) - 1) for n in range(max(present, default=0) + 1)]
+    counts = [[packed.compare(k, n) for k in range(num_objects)] for n in proposals]
     values = [[(c.j, c.f) for c in row] for row in counts]
     return np.array(values, np.float64).reshape(len(proposals), num_objects, 2)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vidseg_common.errors import DatasetError, MaskError, list_problems
 from vidseg_common.masks import object_ids
-from vidseg_common.metrics.boundary import count_frame
+from vidseg_common.metrics.boundary import count_pair
 from vidseg_common.metrics.davis_score import read_pair
 from vidseg_common.metrics.parallel import run_jobs, split_items
 
@@ -53,13 +53,10 @@ def score_objects(task: FrameTask) -> FrameResult:
         pair = read_pair(task.gt, task.pred)
     except MaskError as error:
         return FrameResult({}, problem=str(error))
-    gt, pred = pair.gt, pair.pred
-    if task.void is not None:
-        labelled = gt != task.void
-        gt, pred = gt * labelled, pred * labelled
-    gt_ids = frozenset(object_ids(gt))
-    ids = sorted(gt_ids | set(object_ids(pred))) if task.ids is None else task.ids
-    counts = {i: count_frame(gt == i, pred == i, pair.radius) for i in ids}
+    values = pair.ids if task.void is None else pair.ids * (pair.gt != task.void)
+    gt_ids = frozenset(object_ids(values[0]))
+    ids = object_ids(values) if task.ids is None else task.ids
+    counts = {i: count_pair(values == i, pair.radius) for i in ids}
     return FrameResult({i: (c.j, c.f) for i, c in counts.items()}, gt_ids)
 
 
