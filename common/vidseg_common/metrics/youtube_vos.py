@@ -147,11 +147,7 @@ def evaluate_youtube_vos(
         DatasetError: missing or unusable files; one error lists all problems.
     """
     gt_annotations, results_root = Path(gt_annotations), Path(results_root)
-    skip = 0 if include_first else 1
-    listed: _Listed = {
-        video: {i: sorted(entry.frames)[skip:] for i, entry in sorted(objects.items())}
-        for video, objects in meta.items()
-    }
+    listed = _scored_frames(meta, 0 if include_first else 1)
     videos = {
         video: _tasks(gt_annotations / video, results_root / video, frames_of)
         for video, frames_of in listed.items()
@@ -168,6 +164,13 @@ def evaluate_youtube_vos(
     if not rows:
         raise DatasetError("no object of the meta file has a frame to evaluate")
     return YouTubeVOSResult(tuple(rows))
+
+
+def _scored_frames(meta: Meta, skip: int) -> _Listed:
+    return {
+        video: {i: sorted(entry.frames)[skip:] for i, entry in sorted(objects.items())}
+        for video, objects in meta.items()
+    }
 
 
 def _tasks(gt: Path, results: Path, frames_of: Mapping[int, list[str]]) -> list[FrameTask]:
