@@ -24,7 +24,7 @@ from stcn.inference.preprocess import (
     to_index_map,
 )
 from stcn.losses import SequenceLoss
-from stcn.model.fold import fold_batch_norm
+from stcn.model.deployed import DeployedSTCN
 from stcn.model.matching import (
     aggregate,
     aggregate_logits,
@@ -260,7 +260,7 @@ def run_propagate(case: Case, arrays: Arrays, inputs: Arrays, weights: Path | No
         top_k=config["top_k"],
         kernel_sigma=config.get("kmn_sigma"),
     )
-    engine = PropagationEngine(fold_batch_norm(_loaded(weights)), policy)
+    engine = PropagationEngine(DeployedSTCN(_loaded(weights)), policy)
     annotations = {0: inputs["labels"]} if not later else _annotations(inputs)
     ids = sorted({int(v) for labels in annotations.values() for v in np.unique(labels)} - {0})
     required = config.get("req_frames")

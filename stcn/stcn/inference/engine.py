@@ -7,7 +7,6 @@ Letters in shape comments: K objects, H W inner size, Hp Wp padded size.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -15,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stcn.inference.memory import MemoryBank
+from stcn.model.deployed import DeployedSTCN
 from stcn.model.matching import aggregate
-from stcn.model.network import STCN, FrameFeatures
+from stcn.model.network import FrameFeatures
 
 
 def pad_to_multiple(size: tuple[int, int], multiple: int = 16) -> tuple[int, int, int, int]:
@@ -78,18 +78,14 @@ class PropagationEngine:
     """Holds one video's state: objects, memory, position.
 
     Args:
-        network: in eval mode, on its device.
+        network: made for inference; matching and aggregation are float32 whatever its dtype.
         policy: memory settings.
-        amp_dtype: autocast dtype for the network (matching and aggregation stay float32).
     """
 
-    def __init__(
-        self, network: STCN, policy: MemoryPolicy, *, amp_dtype: torch.dtype | None = None
-    ) -> None:
+    def __init__(self, network: DeployedSTCN, policy: MemoryPolicy) -> None:
         self.network = network
         self.policy = policy
-        self.amp_dtype = amp_dtype
-        self.device = next(network.parameters()).device
+        self.device = network.device
         self.reset()
 
     def reset(self) -> None:
@@ -111,8 +107,7 @@ class PropagationEngine:
         """Encodes normalised frames (3, H, W) of one size as one batch; masks play no part."""
         pad = pad_to_multiple((frames[0].shape[-2], frames[0].shape[-1]))
         batch = F.pad(torch.stack([frame.to(self.device) for frame in frames]), pad)
-        with self._autocast():
-            features = self.network.encode_key(batch)
+        features = self.network.encode_key(batch)
         return [EncodedFrame(batch[i : i + 1], features.select(i), pad) for i in range(len(frames))]
 
     def will_skip(self, *, has_mask: bool, needed: bool) -> bool:
@@ -162,9 +157,7 @@ class PropagationEngine:
     def _segment(self, frame: EncodedFrame) -> Tensor:
         features = frame.features
         readout = self.memory.read(features.key, self.object_ids)  # K, V, h, w
-        with self._autocast():
-            logits = self.network.decode(readout, features)
-        return aggregate(torch.sigmoid(logits.float()))
+        return aggregate(torch.sigmoid(self.network.decode(readout, features)))
 
     def _insert(self, frame: EncodedFrame, masks: dict[int, Tensor], prob: Tensor | None) -> Tensor:
         """Paints given masks over the prediction (spec section 4.5, step 2)."""
@@ -187,8 +180,7 @@ class PropagationEngine:
         permanent = given or self._is_memory_frame(self.frame_idx)
         if not (permanent or self.policy.include_last):
             return
-        with self._autocast():
-            values = self.network.encode_value(frame.image, frame.features.f16, prob[1:])
+        values = self.network.encode_value(frame.image, frame.features.f16, prob[1:])
         by_object = dict(zip(self.object_ids, values, strict=True))
         self.memory.write(frame.features.key, by_object, permanent=permanent, given=given)
         if permanent:
@@ -196,8 +188,3 @@ class PropagationEngine:
 
     def _is_memory_frame(self, frame_idx: int) -> bool:
         return frame_idx - self._last_stored >= self.policy.mem_every
-
-    def _autocast(self) -> AbstractContextManager:
-        if self.amp_dtype is None:
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=self.amp_dtype)

@@ -85,6 +85,7 @@ class MemoryBank:
         self._given: list[bool] = []  # one entry per permanent frame: does it carry a given mask?
         self._frame_size = 0
         self._num_temporary = 0
+        self._scratch: Tensor | None = None
 
     @property
     def num_frames(self) -> int:
@@ -95,6 +96,11 @@ class MemoryBank:
     def object_ids(self) -> list[int]:
         """Objects in the memory, in order of entry."""
         return list(self._objects)
+
+    @property
+    def workspace_mb(self) -> float:
+        """Extra memory of the reads so far, in MiB: never more than `chunk_mb` or one row."""
+        return 0.0 if self._scratch is None else self._scratch.numel() * 4 / 2**20
 
     def sizes(self, object_id: int) -> tuple[int, int]:
         """Permanent and temporary elements that a read of this object uses."""
@@ -179,7 +185,16 @@ class MemoryBank:
         if self.kernel_sigma is not None:
             return _kernel_scores_from_rows(keys, flat, query.shape[2:], self.kernel_sigma)
         ones = flat.new_ones((1, flat.shape[1]))
-        return torch.cat([flat, ones]).T @ keys.T  # m, N
+        queries = torch.cat([flat, ones]).T  # m, C + 1
+        return torch.mm(queries, keys.T, out=self._workspace(flat.shape[1], keys.shape[0]))
+
+    def _workspace(self, rows: int, columns: int) -> Tensor:
+        """Storage for scores (rows, columns), kept: fresh pages cost more than the product."""
+        assert self._keys is not None
+        size = rows * columns
+        if self._scratch is None or self._scratch.numel() < size:
+            self._scratch = self._keys.rows(0, 0).new_empty(size)
+        return self._scratch[:size].view(rows, columns)
 
     def _weights(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         if self.kernel_sigma is None:

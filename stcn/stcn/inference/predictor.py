@@ -20,12 +20,12 @@ from stcn.inference.preprocess import (
     resize_prob,
     to_index_map,
 )
-from stcn.model.fold import fold_batch_norm
+from stcn.model.deployed import DeployedSTCN
 from stcn.model.network import STCN
 from vidseg_common.errors import MaskError, VideoError
 from vidseg_common.masks import object_ids as ids_in_mask
 
-AMP_DTYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+AMP_DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ class Predictor:
             raise ValueError("amp='fp16' needs a GPU; on a CPU use 'bf16' or 'off'")
         if size is not None and size < 16:
             raise ValueError(f"size must be at least 16, got {size}")
-        folded = fold_batch_norm(network.eval()).to(device)
-        self.engine = PropagationEngine(folded, policy or MemoryPolicy(), amp_dtype=AMP_DTYPES[amp])
+        deployed = DeployedSTCN(network.eval().to(device), AMP_DTYPES[amp])
+        self.engine = PropagationEngine(deployed, policy or MemoryPolicy())
         self.size = size
         self._frame_size: tuple[int, int] | None = None
 

@@ -50,8 +50,42 @@ def topk_weights(scores: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
     Returns:
         weights (M, k) summing to one along k, and indices (M, k) into N.
     """
-    best, index = scores.topk(min(top_k, scores.shape[1]), dim=1, sorted=False)
+    best, index = largest(scores, min(top_k, scores.shape[1]))
     return best.softmax(1), index
+
+
+#: Columns per block, and blocks per kept score below which selecting in two steps does not pay.
+BLOCK = 64
+MIN_BLOCKS_PER_SCORE = 4
+
+
+def largest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` largest entries of each row, in any order, with their columns.
+
+    In long rows only the blocks with the `count` largest maxima are searched: an entry of any
+    other block is smaller than `count` entries that are at hand. The result is exact.
+
+    Args:
+        scores: (M, N).
+        count: at most N.
+
+    Returns:
+        values (M, count) and columns (M, count).
+    """
+    num_rows, num_columns = scores.shape
+    num_blocks = num_columns // BLOCK
+    if num_blocks < MIN_BLOCKS_PER_SCORE * count:
+        return scores.topk(count, dim=1, sorted=False)
+    whole = num_blocks * BLOCK
+    blocks = scores[:, :whole].unflatten(1, (num_blocks, BLOCK))  # M, blocks, BLOCK
+    chosen = blocks.amax(2).topk(count, dim=1, sorted=False).indices  # M, count
+    found = blocks.gather(1, chosen[:, :, None].expand(-1, -1, BLOCK)).flatten(1)
+    candidates = torch.cat([found, scores[:, whole:]], 1)
+    best, place = candidates.topk(count, dim=1, sorted=False)
+    inside = place < count * BLOCK
+    block = chosen.gather(1, (place // BLOCK).clamp(max=count - 1))
+    column = torch.where(inside, block * BLOCK + place % BLOCK, place - count * BLOCK + whole)
+    return best, column
 
 
 def kernel_scores(
