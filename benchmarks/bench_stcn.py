@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from stcn_plain import PlainEngine, dense_topk_read
+
 from stcn.checkpoint import load_network
 from stcn.inference.engine import MemoryPolicy, PropagationEngine
 from stcn.inference.memory import MemoryBank
@@ -27,7 +29,6 @@ from stcn.inference.preprocess import normalise, one_hot
 from stcn.model.deployed import DeployedSTCN
 from stcn.model.network import STCN
 from stcn.parity import RECORDS, Kit
-from stcn_plain import PlainEngine, dense_topk_read
 from vidseg_common.config import ArgumentParser
 from vidseg_common.errors import run_cli
 from vidseg_common.files import write_json
@@ -225,20 +226,14 @@ def bench_stages(network: STCN, frames: Frames) -> list[Row]:
         for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
             net = DeployedSTCN(network, dtype)
             features = net.encode_key(image)
+            key = best_of(lambda n=net: n.encode_key(image))
             for k in (1, 2):
-                rows.append(
-                    {
-                        "dtype": name,
-                        "objects": k,
-                        "key_encoder_s": best_of(lambda n=net: n.encode_key(image)),
-                        "decoder_s": best_of(
-                            lambda n=net, f=features, k=k: n.decode(readout[:k], f)
-                        ),
-                        "value_encoder_s": best_of(
-                            lambda n=net, f=features, k=k: n.encode_value(image, f.f16, masks[:k])
-                        ),
-                    }
+                decode = best_of(lambda n=net, f=features, k=k: n.decode(readout[:k], f))
+                value = best_of(
+                    lambda n=net, f=features, k=k: n.encode_value(image, f.f16, masks[:k])
                 )
+                row = {"dtype": name, "objects": k, "key_encoder_s": key}
+                rows.append({**row, "decoder_s": decode, "value_encoder_s": value})
     return rows
 
 

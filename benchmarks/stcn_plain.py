@@ -11,10 +11,11 @@ import math
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
 from stcn.inference.engine import pad_to_multiple, unpad
 from stcn.model.matching import aggregate
 from stcn.model.network import STCN
-from torch import Tensor
 
 
 def dense_topk_read(mem_key: Tensor, mem_value: Tensor, query: Tensor, top_k: int) -> Tensor:

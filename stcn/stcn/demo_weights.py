@@ -43,8 +43,7 @@ def score(network: STCN, videos: Sequence[SyntheticVideo], size: int) -> float:
         for t, result in predictor.stream(iter(video.frames), masks):
             if t == 0 or result is None:
                 continue
-            for k in result.object_ids:
-                values.append(jf_frame(video.visible[t] == k, result.mask == k))
+            values += [jf_frame(video.visible[t] == k, result.mask == k) for k in result.object_ids]
     return float(np.mean(values))
 
 

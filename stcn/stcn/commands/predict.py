@@ -175,8 +175,9 @@ def predict_video(
         "given_masks": sorted(masks),
         "seconds": seconds,
         "fps": len(writer.frames) / seconds,
+        "frames": writer.frames,
     }
-    write_json(output / "result.json", {**summary, "frames": writer.frames})
+    write_json(output / "result.json", summary)
     return summary
 
 
