@@ -59,7 +59,8 @@ class MemoryBank:
         top_k: memory elements that vote for each query position.
         max_frames: permanent frames kept; None keeps all (the published setting). When it is
             exceeded the oldest frame that carries no given mask is dropped; when all do, the
-            oldest one after the first. The first frame always stays.
+            oldest one after the first. The first frame always stays, and an object never loses
+            its only frame.
         chunk_mb: bound on the extra memory of one read, in MiB.
         kernel_sigma: standard deviation of the kernelised read, None for the plain one.
     """
@@ -111,6 +112,7 @@ class MemoryBank:
         """All values of an object, (N, V), permanent ones first; for inspection."""
         return self._objects[object_id].buffer.rows(0, sum(self.sizes(object_id)))
 
+    @torch.inference_mode()
     def write(
         self, key: Tensor, values: dict[int, Tensor], *, permanent: bool, given: bool = False
     ) -> None:
@@ -142,10 +144,17 @@ class MemoryBank:
             self._given.append(given)
             self._evict()
 
+    @torch.inference_mode()
     def remove(self, object_id: int) -> None:
-        """Forgets an object."""
+        """Forgets an object, and the oldest frames as far as none of the others sees them."""
         del self._objects[object_id]
+        seen_from = [entry.start for entry in self._objects.values()]
+        if not seen_from:
+            self._keys, self._given, self._num_temporary = None, [], 0
+        elif min(seen_from):
+            self._drop_frames(0, min(seen_from) // self._frame_size)
 
+    @torch.inference_mode()
     def read(self, query: Tensor, object_ids: list[int] | None = None) -> Tensor:
         """Read-outs of the objects for one query frame.
 
@@ -174,6 +183,7 @@ class MemoryBank:
         out = torch.stack([torch.cat(parts) for parts in columns.values()])  # K, M, V
         return out.transpose(1, 2).unflatten(2, query.shape[2:])
 
+    @torch.inference_mode()
     def weights(self, query: Tensor, object_id: int) -> tuple[Tensor, Tensor]:
         """Weights and memory indices, each (M, k), of one object's read; for inspection."""
         scores = self._scores(query, query[0].flatten(1).float())
@@ -210,24 +220,34 @@ class MemoryBank:
         return groups
 
     def _evict(self) -> None:
-        if self.max_frames is None:
-            return
-        while self.num_frames > max(1, self.max_frames):
-            later = range(1, self.num_frames - 1)  # neither the first nor the one just written
-            frame = next((i for i in later if not self._given[i]), min(1, self.num_frames - 1))
-            self._drop_frame(frame)
+        while self.max_frames is not None and self.num_frames > self.max_frames:
+            frame = self._least_useful()
+            if frame is None:
+                return
+            self._drop_frames(frame, 1)
 
-    def _drop_frame(self, frame: int) -> None:
+    def _least_useful(self) -> int | None:
+        """The frame that makes room for the newest, which may be the newest itself."""
+        newest = self.num_frames - 1
+        predicted = [i for i in range(1, self.num_frames) if not self._given[i]]
+        if predicted:
+            return predicted[0]
+        if newest > 1:
+            return 1
+        entered = any(e.start == newest * self._frame_size for e in self._objects.values())
+        return None if entered else newest
+
+    def _drop_frames(self, frame: int, count: int) -> None:
         assert self._keys is not None
-        size = self._frame_size
-        first, end = frame * size, self.num_frames * size
+        first, size = frame * self._frame_size, count * self._frame_size
+        end = self.num_frames * self._frame_size + self._num_temporary
         self._keys.remove(first, size, end)
         for entry in self._objects.values():
             if entry.start > first:
                 entry.start -= size
             else:
                 entry.buffer.remove(first - entry.start, size, end - entry.start)
-        del self._given[frame]
+        del self._given[frame : frame + count]
 
 
 def _augmented_keys(key: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -84,7 +85,9 @@ class Predictor:
             raise ValueError("amp='fp16' needs a GPU; on a CPU use 'bf16' or 'off'")
         if size is not None and size < 16:
             raise ValueError(f"size must be at least 16, got {size}")
-        deployed = DeployedSTCN(network.eval().to(device), AMP_DTYPES[amp])
+        if network.training or device != next(network.parameters()).device:
+            network = copy.deepcopy(network).eval().to(device)
+        deployed = DeployedSTCN(network, AMP_DTYPES[amp])
         self.engine = PropagationEngine(deployed, policy or MemoryPolicy())
         self.size = size
         self._frame_size: tuple[int, int] | None = None
@@ -129,7 +132,8 @@ class Predictor:
 
         Raises:
             VideoError: the frame's size differs from the frames before.
-            MaskError: the mask's size differs from the frame's, or an unknown id is not in it.
+            MaskError: the mask's size differs from the frame's, it holds no ids, or an unknown
+                id is not in it.
         """
         masks = self._given_masks(frame, mask, object_ids)
         return self._advance(self._encode([frame])[0], masks, last=False)
@@ -177,8 +181,8 @@ class Predictor:
         return self.engine.will_skip(has_mask=i in masks, needed=wanted)
 
     def _encode(self, images: Sequence[np.ndarray]) -> list[EncodedFrame]:
-        for image in images:
-            self._check_frame(image)
+        for i, image in enumerate(images, self.engine.frame_idx + 1):
+            self._check_frame(image, i)
         assert self._frame_size is not None
         inner = inner_size(self._frame_size, self.size)
         device = self.engine.device
@@ -202,10 +206,12 @@ class Predictor:
             return None
         if mask.shape != frame.shape[:2]:
             raise MaskError(
-                f"mask is {_size_text(mask.shape)} but its frame is {_size_text(frame.shape)}"
+                f"mask is {_size_text(mask.shape)} but its frame is {_size_text(frame.shape[:2])}"
             )
+        if mask.dtype.kind not in "biu" or (mask.size and mask.min() < 0):
+            raise MaskError(f"a mask holds object ids from 0 on, not {mask.dtype} values")
         present = ids_in_mask(mask)
-        ids = present if object_ids is None else list(object_ids)
+        ids = present if object_ids is None else [int(i) for i in object_ids]
         absent = [i for i in ids if i not in present and i not in self.engine.object_ids]
         if absent:
             raise MaskError(f"objects {absent} are not in the mask, which has {present or 'none'}")
@@ -216,7 +222,7 @@ class Predictor:
         planes = resize_masks(one_hot(mask, ids, device), inner)
         return dict(zip(ids, planes, strict=True))
 
-    def _check_frame(self, frame: np.ndarray) -> None:
+    def _check_frame(self, frame: np.ndarray, frame_idx: int) -> None:
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
             raise VideoError(f"frame must be RGB uint8 (H, W, 3), got {frame.dtype} {frame.shape}")
         size = (frame.shape[0], frame.shape[1])
@@ -224,13 +230,13 @@ class Predictor:
             self._frame_size = size
         elif size != self._frame_size:
             raise VideoError(
-                f"frame {self.engine.frame_idx + 1} is {_size_text(size)}, "
+                f"frame {frame_idx} is {_size_text(size)}, "
                 f"the frames before are {_size_text(self._frame_size)}"
             )
 
 
 def _size_text(shape: Sequence[int]) -> str:
-    return f"{shape[1]}x{shape[0]}"
+    return "x".join(str(side) for side in (*reversed(shape[:2]), *shape[2:]))
 
 
 def _with_last(frames: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray, bool]]:

@@ -43,9 +43,8 @@ class ResBlock(nn.Module):
 
     def forward_shared(self, own: Tensor, shared: Tensor) -> Tensor:
         """The block on concat(own, shared); own (K, C, H, W), shared (1, C', H, W)."""
-        if own.shape[0] == 1:
-            return self(torch.cat([own, shared], 1))
-        assert self.downsample is not None
+        if own.shape[0] == 1 or self.downsample is None:
+            return self(torch.cat([own, shared.expand(own.shape[0], -1, -1, -1)], 1))
         hidden = conv_of_concat(self.conv1, torch.relu(own), torch.relu(shared))
         return self.conv2(hidden.relu_()) + conv_of_concat(self.downsample, own, shared)
 

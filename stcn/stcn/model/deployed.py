@@ -201,16 +201,19 @@ class _SplitResBlock:
     """`ResBlock` on concat(own, shared): the shared part is convolved once for all objects."""
 
     def __init__(self, block: ResBlock, num_own: int) -> None:
-        assert block.downsample is not None
         self.conv1, self.conv1_shared = _split(block.conv1, num_own)
-        self.shortcut, self.shortcut_shared = _split(block.downsample, num_own)
+        shortcut = block.downsample
+        self.shortcut = None if shortcut is None else _split(shortcut, num_own)
         self.conv2 = _conv(block.conv2)
 
     def __call__(self, own: Tensor, shared: Tensor) -> Tensor:
         once = self.conv1_shared(torch.relu(shared))
         hidden = self.conv1(torch.relu(own), add=_as_batch(once, own), relu=True)
-        once = self.shortcut_shared(shared)
-        return self.conv2(hidden, add=self.shortcut(own, add=_as_batch(once, own)))
+        if self.shortcut is None:
+            return self.conv2(hidden, add=torch.cat([own, _as_batch(shared, own)], 1))
+        shortcut, shortcut_shared = self.shortcut
+        once = shortcut_shared(shared)
+        return self.conv2(hidden, add=shortcut(own, add=_as_batch(once, own)))
 
 
 class _UpBlock:
