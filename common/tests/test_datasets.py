@@ -103,6 +103,17 @@ def test_all_problems_of_a_data_set_are_listed(davis):
     assert "bear:" not in message
 
 
+def test_davis_later_annotations_may_be_missing(davis):
+    (davis / "Annotations/480p/camel/00002.png").unlink(missing_ok=True)
+    (camel,) = davis2017(davis, names=["camel"], first_only=True)
+    assert 0 in camel.mask_paths
+    assert 2 not in camel.mask_paths
+    assert davis2016(davis, names=["camel"], first_only=True) == [camel]
+    (davis / "Annotations/480p/camel/00000.png").unlink()
+    with pytest.raises(DatasetError, match=r"camel: 1 annotation.s. missing"):
+        davis2017(davis, names=["camel"], first_only=True)
+
+
 def test_davis2016(davis):
     (bear,) = davis2016(davis, names=["bear"])
     assert len(bear.mask_paths) == 4
@@ -163,6 +174,16 @@ def test_youtube_vos_six_fps(youtube):
         youtube_vos(youtube)
 
 
+def test_youtube_video_without_masks_is_listed(youtube):
+    dense = youtube / "all_frames/valid_all_frames/JPEGImages"
+    touch(dense, "cc/00000.jpg")
+    (youtube / "valid/Annotations/bb/00000.png").unlink()
+    _, bb, cc = youtube_vos(youtube)
+    assert (bb.mask_paths, bb.required_indices) == ({}, (0, 5))
+    assert (cc.name, cc.mask_paths, cc.required_indices) == ("cc", {}, ())
+    assert youtube_vos(youtube, required_only=False)[2].required is None
+
+
 def test_youtube_vos_problems_are_listed(youtube):
     (youtube / "all_frames/valid_all_frames/JPEGImages/aa/00010.jpg").unlink()
     touch(youtube, "valid/Annotations/cc/00000.png")
@@ -220,10 +241,22 @@ def test_generic_folder(tmp_path):
     assert record.required == {1, 2}
     touch(tmp_path, "Annotations/v/f1.png", "JPEGImages/w/0.jpg", "JPEGImages/x/0.jpg")
     touch(tmp_path, "JPEGImages/x/0.png", "Annotations/x/0.png")
+    (tmp_path / "JPEGImages/y").mkdir()
     with pytest.raises(DatasetError) as caught:
         generic_folder(tmp_path)
-    assert "w: folder of images not found" in str(caught.value)
+    assert "y: no images" in str(caught.value)
     assert "x: several images" in str(caught.value)
+    assert "w:" not in str(caught.value)
+
+
+def test_generic_video_without_masks_is_listed(tmp_path):
+    touch(tmp_path, "JPEGImages/v/0.jpg", "JPEGImages/w/0.jpg", "JPEGImages/w/1.jpg")
+    with pytest.raises(DatasetError, match="Annotations"):
+        generic_folder(tmp_path)
+    touch(tmp_path, "Annotations/w/other.png")
+    for record in generic_folder(tmp_path):
+        assert not record.mask_paths
+        assert record.required_indices == ()
 
 
 def test_image_mask_tree_keeps_annotated_frames(tmp_path):

@@ -63,6 +63,18 @@ def test_equals_davis_where_ids_are_consecutive(tmp_path):
     assert folders.global_mean == pytest.approx(davis.global_mean, abs=1e-12)
 
 
+def test_only_chosen_frames_count(folders):
+    (folders / "pred" / "v" / "00001.png").unlink()
+    with pytest.raises(DatasetError, match=r"missing prediction .*00001.png"):
+        evaluate_folders(folders / "gt", folders / "pred", progress=False)
+    frames = {"v": {"00002", "00003", "00004"}}
+    result = evaluate_folders(folders / "gt", folders / "pred", frames=frames, progress=False)
+    assert [(row.sequence, row.object_id, row.jf) for row in result.rows] == [
+        ("v", 4, 1.0),
+        ("v", 90, 1.0),
+    ]
+
+
 def test_void_is_no_object_and_takes_predictions_out(folders):
     for t in range(5):
         mask = np.zeros((30, 40), np.uint8)

@@ -40,6 +40,7 @@ def davis2016(
     resolution: str = "480p",
     split: str = "val",
     names: Sequence[str] | None = None,
+    first_only: bool = False,
 ) -> list[VideoRecord]:
     """Lists the sequences of DAVIS 2016, every frame with its annotation.
 
@@ -48,13 +49,16 @@ def davis2016(
         resolution: "480p" or "1080p".
         split: "train", "val" or "trainval".
         names: only these sequences instead of those of the split.
+        first_only: annotations of later frames are listed where present, but may be missing.
 
     Raises:
         DatasetError: files of the layout are missing; all of them are listed.
     """
     root = Path(root)
     chosen = davis2016_names(root, split, resolution) if names is None else list(names)
-    return _collect(chosen, lambda name: _record(root, "Annotations", resolution, name, True))
+    return _collect(
+        chosen, lambda name: _record(root, "Annotations", resolution, name, not first_only)
+    )
 
 
 def davis2017(
@@ -64,6 +68,7 @@ def davis2017(
     resolution: str = "480p",
     names: Sequence[str] | None = None,
     unsupervised: bool = False,
+    first_only: bool = False,
 ) -> list[VideoRecord]:
     """Lists the sequences of DAVIS 2017 (unsupervised: DAVIS 2019).
 
@@ -75,6 +80,7 @@ def davis2017(
         resolution: "480p" or "Full-Resolution".
         names: only these sequences instead of those of the split.
         unsupervised: take the annotations of the unsupervised task; the test sets have none.
+        first_only: annotations of later frames are listed where present, but may be missing.
 
     Raises:
         DatasetError: files of the layout are missing; all of them are listed.
@@ -83,7 +89,7 @@ def davis2017(
     is_test = split.startswith("test")
     chosen = davis2017_names(root, split, unsupervised) if names is None else list(names)
     folder = UNSUPERVISED_ANNOTATIONS if unsupervised else "Annotations"
-    every_frame = None if is_test and unsupervised else not is_test
+    every_frame = None if is_test and unsupervised else not (is_test or first_only)
     return _collect(chosen, lambda name: _record(root, folder, resolution, name, every_frame))
 
 

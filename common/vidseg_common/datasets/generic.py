@@ -13,26 +13,29 @@ from vidseg_common.errors import DatasetError, list_problems
 def generic_folder(root: str | Path) -> list[VideoRecord]:
     """Lists videos to segment: `JPEGImages/VIDEO/*` and `Annotations/VIDEO/STEM.png`.
 
-    A video needs at least one annotation, which may belong to any frame; frames before the
-    first one are not required. Annotations are matched to images by name without suffix.
+    Annotations may belong to any frame; frames before the first one are not required. They are
+    matched to images by name without suffix. A video without any is listed with no masks and no
+    required frames, for the caller to report.
 
     Args:
         root: folder with JPEGImages and Annotations.
 
     Raises:
-        DatasetError: folders are missing, or videos lack images or annotations; all are listed.
+        DatasetError: a folder is missing, or videos lack images; all are listed.
     """
     root = Path(root)
     images_root, masks_root = root / "JPEGImages", root / "Annotations"
+    with_masks = set(list_folders(masks_root))
     records: list[VideoRecord] = []
     problems: list[str] = []
     for name in list_folders(images_root):
         try:
-            record = _record(name, images_root / name, masks_root / name)
+            masks = masks_root / name if name in with_masks else None
+            record = _record(name, images_root / name, masks)
         except DatasetError as error:
             problems.append(f"{name}: {error}")
             continue
-        first = min(record.mask_paths)
+        first = min(record.mask_paths, default=record.num_frames)
         required = frozenset(range(first, record.num_frames)) if first else None
         records.append(VideoRecord(record.name, record.frame_paths, record.mask_paths, required))
     _raise_all(root, records, problems)
@@ -61,6 +64,11 @@ def image_mask_tree(
     for name in names:
         try:
             full = _record(name, images_root / name, masks_root / name)
+            if not full.mask_paths:
+                raise DatasetError(
+                    f"no annotation in {masks_root / name} has the name of an image in "
+                    f"{images_root / name}"
+                )
         except DatasetError as error:
             problems.append(f"{name}: {error}")
             continue
@@ -72,7 +80,7 @@ def image_mask_tree(
     return records
 
 
-def _record(name: str, images: Path, masks: Path) -> VideoRecord:
+def _record(name: str, images: Path, masks: Path | None) -> VideoRecord:
     frames = list_images(images)
     if not frames:
         raise DatasetError(f"no images in {images}")
@@ -80,10 +88,9 @@ def _record(name: str, images: Path, masks: Path) -> VideoRecord:
     doubled = sorted(stem for stem, count in Counter(stems).items() if count > 1)
     if doubled:
         raise DatasetError(f"several images in {images} have the name {', '.join(doubled)}")
-    by_stem = {path.stem: path for path in list_images(masks) if path.suffix.lower() == ".png"}
+    files = list_images(masks) if masks is not None else ()
+    by_stem = {path.stem: path for path in files if path.suffix.lower() == ".png"}
     found = {i: by_stem[stem] for i, stem in enumerate(stems) if stem in by_stem}
-    if not found:
-        raise DatasetError(f"no annotation in {masks} has the name of an image in {images}")
     return VideoRecord(name, frames, found)
 
 

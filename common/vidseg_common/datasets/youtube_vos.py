@@ -70,7 +70,8 @@ def youtube_vos(
     """Lists the videos of a split.
 
     In valid and test a mask file shows only the objects that appear there for the first time;
-    0 in it means "not labelled". Frames before the first mask need no result.
+    0 in it means "not labelled". Frames before the first mask need no result. A video without
+    any mask is listed with no masks, for the caller to report.
 
     Args:
         root: folder with `split` (and `all_frames`).
@@ -89,12 +90,17 @@ def youtube_vos(
     meta = read_meta(meta_path) if required_only else {}
     records: list[VideoRecord] = []
     problems: list[str] = []
-    for name in list_folders(root / split / "Annotations"):
+    annotations = root / split / "Annotations"
+    with_masks = set(list_folders(annotations))
+    for name in sorted(with_masks.union(list_folders(images))):
         try:
             objects = meta.get(name) if required_only else None
             if required_only and objects is None:
-                raise DatasetError(f"not in {meta_path}")
-            records.append(_record(images / name, root / split / "Annotations" / name, objects))
+                if name in with_masks:
+                    raise DatasetError(f"not in {meta_path}")
+                objects = {}
+            folder = annotations / name if name in with_masks else None
+            records.append(_record(images / name, folder, objects))
         except DatasetError as error:
             problems.append(f"{name}: {error}")
     if problems:
@@ -103,13 +109,12 @@ def youtube_vos(
 
 
 def _record(
-    images: Path, annotations: Path, objects: Mapping[int, ObjectMeta] | None
+    images: Path, annotations: Path | None, objects: Mapping[int, ObjectMeta] | None
 ) -> VideoRecord:
     frames = list_images(images)
     index_of = {path.stem: i for i, path in enumerate(frames)}
-    masks = [path for path in list_images(annotations) if path.suffix == ".png"]
-    if not masks:
-        raise DatasetError(f"no annotation (*.png) in {annotations}")
+    files = list_images(annotations) if annotations is not None else ()
+    masks = [path for path in files if path.suffix == ".png"]
     wanted = {name for entry in (objects or {}).values() for name in entry.frames}
     unknown = sorted({path.stem for path in masks} | wanted)
     unknown = [name for name in unknown if name not in index_of]

@@ -8,7 +8,7 @@ Source: spec common section 4.6.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,7 @@ def evaluate_folders(
     void: int | None = None,
     skip_first_and_last: bool = True,
     strict: bool = False,
+    frames: Mapping[str, Collection[str]] | None = None,
     workers: int = 1,
     progress: bool = True,
 ) -> FolderResult:
@@ -121,6 +122,8 @@ def evaluate_folders(
         void: value of the annotations that means "no label", such as 255.
         skip_first_and_last: leave out both frames of every video.
         strict: both folders must have the same videos.
+        frames: names of the frames that count per video, without suffix, such as those from the
+            first given mask on; other videos are left out. By default all of the ground truth.
         workers: number of processes.
         progress: shows a progress bar on stderr.
 
@@ -131,13 +134,16 @@ def evaluate_folders(
     names, skipped = _videos(gt_root, results_root, strict)
     videos: dict[str, list[FrameTask]] = {}
     for name in names:
-        frames = sorted((gt_root / name).glob("*.png"))
-        frames = frames[1:-1] if skip_first_and_last else frames
-        videos[name] = [FrameTask(p, results_root / name / p.name, void=void) for p in frames]
-    empty = [name for name, frames in videos.items() if not frames]
+        if frames is not None and name not in frames:
+            continue
+        paths = sorted((gt_root / name).glob("*.png"))
+        paths = [path for path in paths if frames is None or path.stem in frames[name]]
+        paths = paths[1:-1] if skip_first_and_last else paths
+        videos[name] = [FrameTask(p, results_root / name / p.name, void=void) for p in paths]
+    empty = [name for name, tasks in videos.items() if not tasks]
     raise_all([f"{name}: no frame to evaluate in {gt_root / name}" for name in empty])
     scores = score_videos(videos, workers=workers, progress=progress)
-    rows = [row for name in names for row in _rows(name, scores[name])]
+    rows = [row for name in videos for row in _rows(name, scores[name])]
     if not rows:
         raise DatasetError(f"no object in the evaluated annotations of {gt_root}")
     return FolderResult(tuple(rows), skipped)
