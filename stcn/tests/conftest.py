@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from stcn.config import TrainConfig
 from stcn.model.network import STCN, NetworkConfig
+from vidseg_common.config import apply_overrides, load_yaml
 from vidseg_common.masks import write_binary_mask, write_mask
 from vidseg_common.video import write_image
 
@@ -167,3 +169,36 @@ def generic(tmp_path) -> Path:
         for t, mask in enumerate(masks):
             write_mask(root / "truth" / name / f"{t:05d}.png", mask)
     return root
+
+
+@pytest.fixture(scope="session")
+def train_root(tmp_path_factory) -> Path:
+    """What `--davis_root` wants: two training videos, ant and bee, with every mask."""
+    root = tmp_path_factory.mktemp("train")
+    data = root / "2017" / "trainval"
+    for seed, (name, ids) in enumerate((("ant", (1,)), ("bee", (1, 2)))):
+        frames, masks = moving_squares(8, 48, 64, ids, seed)
+        write_frames(data / "JPEGImages/480p" / name, frames)
+        for t, mask in enumerate(masks):
+            write_mask(data / "Annotations/480p" / name / f"{t:05d}.png", mask)
+    (data / "ImageSets/2017").mkdir(parents=True)
+    (data / "ImageSets/2017/train.txt").write_text("ant\nbee\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def train_yaml() -> Path:
+    """A configuration file that trains the smallest network for six iterations."""
+    return Path(__file__).with_name("tiny_train.yaml")
+
+
+@pytest.fixture
+def train_config(train_root, train_yaml) -> Callable[..., TrainConfig]:
+    """The configuration of `train_yaml` on `train_root`; `a__b=value` replaces the key a.b."""
+
+    def make(**changes: object) -> TrainConfig:
+        keys = {"data__davis_root": train_root, **changes}
+        pairs = [word for key, value in keys.items() for word in (key.replace("__", "."), value)]
+        return apply_overrides(load_yaml(TrainConfig, train_yaml), pairs)
+
+    return make
