@@ -1,0 +1,5 @@
+"""`python -m stcn`: the same as the console command `stcn`."""
+
+from stcn.cli import main
+
+main()
