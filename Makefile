@@ -59,7 +59,7 @@ clean:  ## Remove the environment and caches, keep data, runs and weights
 GPUS ?= 1
 LAUNCH = $(if $(filter 1,$(GPUS)),$(RUN),$(BIN)/torchrun --standalone --nproc_per_node=$(GPUS))
 
-.PHONY: train-stcn train-stcn-demo eval-stcn predict-stcn parity-stcn bench-stcn weights-stcn data-stcn
+.PHONY: train-stcn train-stcn-demo eval-stcn eval-stcn-demo predict-stcn parity-stcn bench-stcn weights-stcn data-stcn
 
 train-stcn: setup  ## Train a stage [STAGE=0 GPUS=1 ID=name LOAD=weights.pth RESUME=checkpoint.pth ARGS=...]
 	$(LAUNCH) stcn/train.py --stage $(or $(STAGE),0) --id $(or $(ID),stage$(or $(STAGE),0)) \
@@ -72,6 +72,9 @@ train-stcn-demo: setup  ## Train the small network that ships with the repositor
 
 eval-stcn: setup  ## Segment and score a data set [DATASET=davis2017 OUT=runs/davis2017 ARGS=...]
 	$(BIN)/stcn eval $(or $(DATASET),davis2017) --output $(or $(OUT),runs/$(or $(DATASET),davis2017)) $(ARGS)
+
+eval-stcn-demo: setup  ## Score the shipped small network on DAVIS 2016 [DAVIS=folder]
+	$(RUN) benchmarks/demo_davis2016.py --davis '$(DAVIS)' $(ARGS)
 
 predict-stcn: setup  ## Segment a video [VIDEO=clip.mp4 MASK=first.png OUT=runs/predict ARGS=...]
 	$(BIN)/stcn predict '$(VIDEO)' $(foreach m,$(MASK),--mask '$(m)') -o $(or $(OUT),runs/predict) $(ARGS)

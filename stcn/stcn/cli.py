@@ -16,6 +16,7 @@ COMMANDS = {
     "eval": ("stcn.commands.eval", "main", "segment and score a benchmark data set"),
     "train": ("stcn.commands.train", "main", "train a stage"),
     "download": ("stcn.commands.download", "main", "fetch weights or data sets"),
+    "bench": ("stcn.commands.bench", "main", "measure speed on this machine"),
     "parity": ("stcn.parity", "main", "compare with the recorded numbers of the original"),
 }
 

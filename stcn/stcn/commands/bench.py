@@ -1,0 +1,58 @@
+"""`stcn bench`: frames per second of chosen weights on this machine."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Sequence
+
+import torch
+
+from stcn.checkpoint import load_network
+from stcn.commands.common import say
+from stcn.inference.predictor import Predictor
+from stcn.options import add_memory_flags, amp_mode, build_policy
+from stcn.weights import find_weights
+from vidseg_common.config import ArgumentParser
+from vidseg_common.distributed import select_device
+from vidseg_common.synthetic import generate_video
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Segments a synthetic video and prints its speed; file input and output play no part."""
+    parser = ArgumentParser("stcn bench", description=__doc__)
+    parser.add_argument("--model", help="weights file, 'official' or 'demo'; default: best at hand")
+    parser.add_argument("--height", type=int, default=480)
+    parser.add_argument("--width", type=int, default=854)
+    parser.add_argument("--objects", type=int, default=1)
+    parser.add_argument("--frames", type=int, default=20)
+    parser.add_argument("--threads", type=int, help="threads of the CPU")
+    parser.add_argument("--size", type=int, help="shorter side to work at; 0: the frames' own")
+    parser.add_argument("--amp", action="store_true", help="half precision")
+    add_memory_flags(parser)
+    args = parser.parse_args(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    weights, device = find_weights(args.model), select_device(args.device)
+    predictor = Predictor(
+        load_network(weights.path, device=device),
+        policy=build_policy(args),
+        size=weights.size if args.size is None else args.size or None,
+        amp=amp_mode(args.amp, device),
+    )
+    video = generate_video(0, args.frames, args.height, args.width, args.objects)
+    times, last = [], time.perf_counter()
+    for _, result in predictor.stream(iter(video.frames), {0: video.visible[0]}):
+        if result is not None:
+            _ = result.mask
+        times.append(time.perf_counter() - last)
+        last = time.perf_counter()
+    # The first frames pay for packing the weights and for the first memory write.
+    steady = times[2:] or times
+    seconds = sum(steady) / len(steady)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    say(
+        f"{weights.title}, {args.width}x{args.height}, {args.objects} objects, {device}",
+        f"{seconds:.3f} s per frame, {1 / seconds:.2f} frames per second, peak RSS {peak:.0f} MB",
+    )
+    return 0
