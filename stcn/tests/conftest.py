@@ -36,19 +36,28 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
-def build_network(config: NetworkConfig, seed: int = 0) -> STCN:
-    """Random weights whose masks are neither empty nor full, with real batch-norm statistics."""
-    torch.manual_seed(seed)
-    network = STCN(config)
-    with torch.no_grad():
+def build_network(config: NetworkConfig, seed: int = 1) -> STCN:
+    """Random weights with real batch-norm statistics, scaled so that masks tell objects apart."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        network = STCN(config).eval().requires_grad_(False)
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.running_mean.normal_(0, 0.1)
                 module.running_var.uniform_(0.5, 1.5)
                 module.weight.uniform_(0.8, 1.2)
                 module.bias.normal_(0, 0.1)
-        network.decoder.pred.weight.mul_(6)
-    return network.eval().requires_grad_(False)
+        network.value_encoder.conv1.weight[:, 3:] *= 8
+        network.key_proj.key_proj.weight.mul_(6)
+        masks = torch.zeros(2, 1, 64, 64)
+        masks[0, :, :40, :30] = masks[1, :, 20:, 30:] = 1
+        frame = torch.randn(1, 3, 64, 64)
+        features = network.encode_key(frame)
+        logits = network.decode(network.encode_value(frame, features.f16, masks), features)
+        scale = 3 / logits.std()
+        network.decoder.pred.weight.mul_(scale)
+        network.decoder.pred.bias.sub_(logits.median()).mul_(scale)
+    return network
 
 
 @pytest.fixture(scope="session")
