@@ -49,10 +49,14 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
                 break
     if not isinstance(content, Mapping) or not content:
         raise CheckpointError(f"{path}: holds {type(content).__name__}, expected a state dict")
-    foreign = [key for key, value in content.items() if not isinstance(value, Tensor)]
+    foreign = [
+        key
+        for key, value in content.items()
+        if not isinstance(key, str) or not isinstance(value, Tensor)
+    ]
     if foreign:
         raise CheckpointError(
-            f"{path}: not a state dict of STCN: entry {foreign[0]!r} is no tensor "
+            f"{path}: not a state dict of STCN: entry {foreign[0]!r} is no named tensor "
             f"({len(foreign)} such entries)"
         )
     return strip_prefix(dict(content), "module.")
@@ -105,7 +109,8 @@ def load_network(
 ) -> STCN:
     """Loads a network for evaluation, in eval mode.
 
-    A stage-0 file gets a channel of zeros for the mask of the other objects (spec section 5).
+    A stage-0 file gets a channel of zeros for the mask of the other objects (spec section 5),
+    unless `config` has no such channel. Weights stored in half precision become float32.
 
     Args:
         path: see `load_state`.
@@ -115,14 +120,16 @@ def load_network(
     Raises:
         CheckpointError: the file cannot be read or does not fit, with a table of its keys.
     """
-    state = add_others_channel(load_state(path), init="zeros")
+    state = _as_float32(load_state(path))
+    if config is None or config.others_channel:
+        state = add_others_channel(state, init="zeros")
     if config is None:
         try:
             config = infer_config(state)
         except (KeyError, ValueError, IndexError):
             config = NetworkConfig()  # strict loading below lists everything that differs
     network = STCN(config)
-    load_strict(network, state, source=str(path), variants=_variant_shapes())
+    load_strict(network, state, source=str(path), variants=variant_shapes())
     return network.to(device).eval()
 
 
@@ -135,7 +142,7 @@ def load_for_training(network: STCN, path: str | Path) -> None:
     state = load_state(path)
     if network.config.others_channel:
         state = add_others_channel(state, init="orthogonal")
-    load_strict(network, state, source=str(path), variants=_variant_shapes())
+    load_strict(network, state, source=str(path), variants=variant_shapes())
 
 
 def add_others_channel(state: dict[str, Tensor], *, init: str) -> dict[str, Tensor]:
@@ -173,7 +180,13 @@ def export(network: STCN, path: str | Path, *, dtype: torch.dtype | None = None)
         save_atomic(state, path)
 
 
-def _variant_shapes() -> dict[str, dict[str, tuple[int, ...]]]:
+def _as_float32(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    half = (torch.float16, torch.bfloat16)
+    return {k: v.float() if v.dtype in half else v for k, v in state.items()}
+
+
+def variant_shapes() -> dict[str, dict[str, tuple[int, ...]]]:
+    """Keys and shapes of every named structure, to say which one a file would fit."""
     with torch.device("meta"):
         return {
             name: {key: tuple(value.shape) for key, value in STCN(config).state_dict().items()}

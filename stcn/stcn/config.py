@@ -17,20 +17,21 @@ class DataConfig:
     """Where training data lies and how it is fed.
 
     Attributes:
-        source: what is trained on: static images, BL30K, DAVIS and YouTube-VOS, or synthetic
-            videos rendered on the fly.
+        source: what is trained on: static images, BL30K, DAVIS and YouTube-VOS ("main"), DAVIS
+            alone (or own videos in its layout), or synthetic videos rendered on the fly.
         static_root: static segmentation data sets (stage 0).
         bl_root: BL30K (stage 1).
         yv_root: YouTube-VOS (stages 2 and 3).
-        davis_root: DAVIS (stages 2 and 3).
+        davis_root: DAVIS (stages 2 and 3); videos are read from `2017/trainval` in it.
         yv_subset: file with YouTube-VOS video names, one a line; None uses all.
-        davis_subset: file with DAVIS video names, one a line; None uses the 2017 training set.
+        davis_subset: file with DAVIS video names, one a line; None uses the 2017 training set,
+            with "davis" the list `ImageSets/2017/train.txt` of the folder.
         crop: side of the square training crop in pixels, a multiple of 16.
         num_workers: loader processes per training process.
         synthetic_length: samples of one epoch of synthetic videos.
     """
 
-    source: Literal["static", "bl30k", "main", "synthetic"] = "static"
+    source: Literal["static", "bl30k", "main", "davis", "synthetic"] = "static"
     static_root: Path = Path("../static")
     bl_root: Path = Path("../BL30K")
     yv_root: Path = Path("../YouTube")
@@ -93,15 +94,35 @@ class TrainConfig:
     save_every: int = 50_000
     min_final_iterations: int = 5_000
 
-    def __post_init__(self) -> None:
-        if self.data.crop % 16:
-            raise ConfigError(f"data.crop must be a multiple of 16, got {self.data.crop}")
-        for name in ("batch_size", "iterations", "report_every", "image_every", "save_every"):
+    def check(self) -> None:
+        """Checks values that depend on one another, once all overrides are in.
+
+        Raises:
+            ConfigError: naming the key.
+        """
+        positive = ("batch_size", "iterations", "report_every", "image_every", "save_every")
+        for name in positive:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.data.crop < 16 or self.data.crop % 16:
+            raise ConfigError(f"data.crop must be a multiple of 16, got {self.data.crop}")
+        if self.bootstrap_end <= self.bootstrap_start:
+            raise ConfigError(
+                f"bootstrap_end ({self.bootstrap_end}) must lie after "
+                f"bootstrap_start ({self.bootstrap_start})"
+            )
+        if self.network.key_block not in ("basic", "bottleneck"):
+            raise ConfigError(
+                f"network.key_block must be basic or bottleneck, got {self.network.key_block!r}"
+            )
         two_objects = self.data.source != "static"
         if two_objects != self.network.others_channel:
             raise ConfigError(
                 f"data.source {self.data.source!r} needs network.others_channel "
                 f"{str(two_objects).lower()}"
+            )
+        if two_objects == (self.stage == 0):
+            raise ConfigError(
+                f"stage {self.stage} does not go with data.source {self.data.source!r}: "
+                "stage 0 trains on static images, the others on videos"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stcn.config import TrainConfig
+from stcn.config import DataConfig, TrainConfig
 from stcn.data.curriculum import skip_schedule
 from stcn.data.loader import LoaderOptions, TrainingLoader, first_jump, iterations_per_epoch
 from stcn.data.mixture import DAVIS_SUBSET, StageData
@@ -34,6 +34,8 @@ def _dataset(config: TrainConfig) -> TrainingSet:
     data = config.data
     if data.source == "synthetic":
         return SyntheticTrainingSet(data.synthetic_length, SyntheticOptions(crop_size=data.crop))
+    if data.source == "davis":
+        return _davis(data)
     stage_data = StageData(
         static_root=data.static_root,
         bl_root=data.bl_root,
@@ -44,3 +46,15 @@ def _dataset(config: TrainConfig) -> TrainingSet:
         crop_size=data.crop,
     )
     return stage_data.dataset({"static": 0, "bl30k": 1, "main": 3}[data.source])
+
+
+def _davis(data: DataConfig) -> TrainingSet:
+    """DAVIS without YouTube-VOS, or own videos in its layout."""
+    own_list = data.davis_root / "2017" / "trainval" / "ImageSets" / "2017" / "train.txt"
+    stage_data = StageData(
+        yv_root=None,
+        davis_root=data.davis_root,
+        davis_subset=data.davis_subset or own_list,
+        crop_size=data.crop,
+    )
+    return stage_data.dataset(3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import torch
@@ -12,11 +11,16 @@ from torchvision.models import ResNet18_Weights, ResNet50_Weights
 
 from stcn.model.network import STCN, NetworkConfig
 from vidseg_common.checkpoint import load_checkpoint
-from vidseg_common.download import download
-from vidseg_common.errors import UserError
+from vidseg_common.download import download, sha256_of
+from vidseg_common.errors import CheckpointError, DownloadError, UserError
 
-#: Names in torchvision's ResNet and in the key encoder.
-KEY_STAGE_NAMES = {"layer1.": "res2."}
+#: torchvision's name of ResNet's first stage and the key encoder's.
+STAGE_NAME = ("layer1.", "res2.")
+#: The same V1 weights under the name that older torchvision releases fetched.
+OLD_NAMES = {
+    "resnet50-0676ba61.pth": "resnet50-19c8e357.pth",
+    "resnet18-f37072fd.pth": "resnet18-5c106cde.pth",
+}
 
 
 def initialise(network: STCN, *, pretrained: bool) -> None:
@@ -30,20 +34,22 @@ def initialise(network: STCN, *, pretrained: bool) -> None:
     Raises:
         UserError: pretrained weights were asked for a structure that has none.
         DownloadError: they are not at hand and cannot be fetched.
+        CheckpointError: the file at hand is not the ResNet it should be.
     """
     for module in network.value_encoder.modules():
-        if isinstance(module, nn.Conv2d) and module is not None:
-            fan = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
-            nn.init.normal_(module.weight, 0, math.sqrt(2 / fan))
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
+            nn.init.normal_(module.weight, 0, math.sqrt(2 / fan_out))
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     # The fuser is no part of the ResNet: framework defaults.
     network.value_encoder.fuser.apply(_reset)
     if pretrained:
         _copy_imagenet(network)
-    nn.init.orthogonal_(network.key_proj.key_proj.weight)
-    assert network.key_proj.key_proj.bias is not None
-    nn.init.zeros_(network.key_proj.key_proj.bias)
+    projection = network.key_proj.key_proj
+    nn.init.orthogonal_(projection.weight)
+    assert projection.bias is not None
+    nn.init.zeros_(projection.bias)
 
 
 def _reset(module: nn.Module) -> None:
@@ -57,37 +63,59 @@ def _copy_imagenet(network: STCN) -> None:
     if any(getattr(network.config, name) != getattr(default, name) for name in same):
         raise UserError(
             "pretrained: only the published encoders have ImageNet weights; "
-            "set pretrained: false for another structure"
+            "set pretrained to false for another structure"
         )
-    resnet50 = _imagenet(ResNet50_Weights.IMAGENET1K_V1)
-    key_state = {_key_name(name): value for name, value in resnet50.items()}
-    _copy_matching(network.key_encoder, key_state)
-    resnet18 = _imagenet(ResNet18_Weights.IMAGENET1K_V1)
+    theirs, ours = STAGE_NAME
+    path = imagenet_file(ResNet50_Weights.IMAGENET1K_V1)
+    key_state = {
+        ours + name.removeprefix(theirs) if name.startswith(theirs) else name: value
+        for name, value in load_checkpoint(path).items()
+    }
+    _copy_matching(network.key_encoder, key_state, path)
+    path = imagenet_file(ResNet18_Weights.IMAGENET1K_V1)
+    value_state = dict(load_checkpoint(path))
     conv1 = network.value_encoder.conv1.weight
-    extra = conv1.new_empty((64, conv1.shape[1] - 3, 7, 7))
+    extra = conv1.new_empty((conv1.shape[0], conv1.shape[1] - 3, *conv1.shape[2:]))
     nn.init.orthogonal_(extra)
-    resnet18["conv1.weight"] = torch.cat([resnet18["conv1.weight"], extra], 1)
-    _copy_matching(network.value_encoder, resnet18)
+    if "conv1.weight" in value_state:
+        value_state["conv1.weight"] = torch.cat([value_state["conv1.weight"], extra], 1)
+    _copy_matching(network.value_encoder, value_state, path)
 
 
-def _key_name(name: str) -> str:
-    for theirs, ours in KEY_STAGE_NAMES.items():
-        if name.startswith(theirs):
-            return ours + name.removeprefix(theirs)
-    return name
-
-
-def _copy_matching(module: nn.Module, state: dict[str, Tensor]) -> None:
+def _copy_matching(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Copies all weights and batch statistics of a ResNet; what it lacks stays as it is."""
     own = module.state_dict()
-    chosen = {name: value for name, value in state.items() if name in own}
-    module.load_state_dict({**own, **chosen})
+    resnet = {
+        name: value
+        for name, value in own.items()
+        if not name.startswith("fuser.")
+        and name.endswith(("weight", "running_mean", "running_var"))
+    }
+    wrong = [n for n, v in resnet.items() if n not in state or state[n].shape != v.shape]
+    if wrong:
+        raise CheckpointError(
+            f"{path}: not the ImageNet weights needed here ({wrong[0]} and {len(wrong) - 1} more "
+            "entries are missing or of another shape); remove it to fetch it again"
+        )
+    module.load_state_dict({**own, **{n: v for n, v in state.items() if n in own}})
 
 
-def _imagenet(weights: ResNet18_Weights | ResNet50_Weights) -> dict[str, Tensor]:
-    """The original V1 file, from torch's own cache folder, fetched on first use."""
-    url = weights.url
-    folder = Path(os.environ.get("TORCH_HOME", "~/.cache/torch")).expanduser()
-    target = folder / "hub" / "checkpoints" / url.rsplit("/", 1)[1]
-    if not target.exists():
-        download(target, url=url)
-    return dict(load_checkpoint(target))
+def imagenet_file(weights: ResNet18_Weights | ResNet50_Weights) -> Path:
+    """The V1 file in torch's own cache folder, fetched on first use.
+
+    Raises:
+        DownloadError: it cannot be fetched, or what came is another file.
+    """
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    name = weights.url.rsplit("/", 1)[1]
+    for present in (folder / name, folder / OLD_NAMES.get(name, name)):
+        if present.is_file():
+            return present
+    # The name carries the first digits of the file's digest.
+    digest = name.removesuffix(".pth").rsplit("-", 1)[1]
+    unchecked = folder / f"{name}.unchecked"
+    download(unchecked, url=weights.url)
+    if not sha256_of(unchecked).startswith(digest):
+        unchecked.unlink()
+        raise DownloadError(f"{weights.url}: the file's sha256 does not begin with {digest}")
+    return unchecked.replace(folder / name)

@@ -53,13 +53,26 @@ class Averages:
         self._clear()
         return means
 
+    def state_dict(self) -> dict[str, Any]:
+        """Copies the sums, so that a training resumed between reports logs the same numbers."""
+        return {
+            "count": self.count,
+            "losses": {name: value.cpu() for name, value in self._losses.items()},
+            "pixels": {name: value.cpu() for name, value in self._pixels.items()},
+        }
 
-def progress_lines(run_name: str, iteration: int, values: Mapping[str, float]) -> Iterator[str]:
-    """Console lines in the form users of the original know."""
-    name = run_name or "DEBUG"
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a state of `state_dict`."""
+        self.count = int(state["count"])
+        self._losses = dict(state["losses"])
+        self._pixels = dict(state["pixels"])
+
+
+def progress_lines(iteration: int, values: Mapping[str, float]) -> Iterator[str]:
+    """Console lines in the form users of the original know; the logger puts the ID before them."""
     for key, value in values.items():
         # Nine decimals cut, not rounded, to nine characters.
-        yield f"{name} - It {iteration:6d} [TRAIN] [{key:13}]: {f'{value:.9f}'[:9]}"
+        yield f"It {iteration:6d} [TRAIN] [{key:13}]: {f'{value:.9f}'[:9]}"
 
 
 @torch.no_grad()

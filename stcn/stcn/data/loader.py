@@ -9,8 +9,10 @@ iteration ``i`` sees exactly the samples it would have seen without the interrup
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import cv2
@@ -218,18 +220,27 @@ class WorkerInit:
     """Prepares a worker process of one rank.
 
     Samples have their own generators; the global ones are seeded all the same, for whatever a
-    library may draw from them.
+    library may draw from them. A signal that reaches the whole group of processes (Ctrl-C, the end
+    of a cluster job) is the training process's to answer: it still needs its workers to finish the
+    iteration, and ends them itself.
     """
 
     def __init__(self, rank: int) -> None:
         self.rank = rank
 
     def __call__(self, worker_id: int) -> None:
-        """Seed the global generators and keep OpenCV to the worker's one thread."""
+        """Seed the global generators, keep OpenCV to one thread, leave signals to the parent."""
         seed = torch.initial_seed() % 2**31 + worker_id + RANK_SEED_STEP * self.rank
         np.random.seed(seed)  # noqa: NPY002 - the global generator is the one meant
         random.seed(seed)
         cv2.setNumThreads(0)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, _ignore_once)
+
+
+def _ignore_once(number: int, _frame: FrameType | None) -> None:
+    """Lets the first SIGTERM pass; the next one, from the parent, ends the worker."""
+    signal.signal(number, signal.SIG_DFL)
 
 
 class _ErrorsAsValues(Dataset["Sample | UserError"]):
