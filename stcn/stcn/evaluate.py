@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
 
 from stcn.inference.predictor import Prediction, Predictor
 from vidseg_common.datasets.records import VideoRecord
-from vidseg_common.errors import MaskError, UserError, VideoError
+from vidseg_common.errors import DatasetError, MaskError, UserError, VideoError, list_problems
 from vidseg_common.files import OutputLock, check_writable, write_json
+from vidseg_common.mask_colors import ColorIds
 from vidseg_common.masks import (
     object_ids,
     read_indices,
@@ -33,8 +35,8 @@ class EvalPlan:
     Attributes:
         records: the videos; only their `mask_paths` are given to the network.
         root: folder of the result folders, `root/VIDEO/STEM.png`.
-        run_file: JSON with the settings of the run, beside the results, so that a folder never
-            mixes results of different settings.
+        run_file: JSON beside the results with the settings of the run and the videos that are
+            finished, so that a folder never mixes results of different settings.
         settings: what the results depend on.
         binary: one object; masks are read as "any label" and written as 0/255 (DAVIS 2016).
         overwrite: redo finished videos.
@@ -47,7 +49,7 @@ class EvalPlan:
     settings: dict[str, Any]
     binary: bool = False
     overwrite: bool = False
-    rgb_masks: str = "refuse"
+    rgb_masks: Literal["refuse", "snap"] = "refuse"
 
 
 @dataclass
@@ -94,62 +96,112 @@ def evaluate(
         transform: applied to frames and masks before and to results after (a flip).
 
     Raises:
-        UserError: the folder holds results of other settings, is in use, or cannot be written.
+        UserError: the folder holds results of other settings, is in use, or cannot be written; a
+            frame or mask is unusable; or there is no video with an object at all.
     """
     check_writable(plan.root)
     stats = EvalStats()
     with OutputLock(plan.root):
-        _check_settings(plan)
-        write_json(plan.run_file, {"settings": plan.settings})
+        log = _RunLog(plan)
         with BackgroundWriter() as writer:
             for record in plan.records:
-                if not plan.overwrite and _is_finished(plan, record):
+                if log.is_finished(record):
                     stats.kept.append(record.name)
                     continue
                 masks, palette = _read_masks(plan, record)
                 if not masks:
                     stats.skipped[record.name] = "no annotated frame with an object"
                     continue
-                for i, result in _predictions(record, masks, predictor, stats, transform):
-                    if hook is not None:
-                        hook(record, i, result)
-                    if record.required is None or i in record.required:
-                        mask = result.mask if transform is None else transform(result.mask)
-                        writer.submit(_write, plan, record, i, mask, palette)
+                seconds, frames = stats.seconds, stats.frames
+                with closing(_predictions(record, masks, predictor, stats, transform)) as results:
+                    for i, result in results:
+                        if hook is not None:
+                            hook(record, i, result)
+                        if record.required is None or i in record.required:
+                            mask = result.mask if transform is None else transform(result.mask)
+                            writer.submit(_write, plan, record, i, mask, palette)
                 if finished is not None:
                     finished(record)
                 stats.done.append(record.name)
-    write_json(plan.run_file, {"settings": plan.settings, "timing": _timing(stats)})
+                log.add(record, min(masks), stats.seconds - seconds, stats.frames - frames)
+    if not (stats.done or stats.kept):
+        problems = [f"{name}: {reason}" for name, reason in stats.skipped.items()]
+        raise DatasetError(list_problems("there is no video to segment", problems))
     return stats
 
 
-def expected_files(plan: EvalPlan, record: VideoRecord) -> list[Path]:
-    """Files of a finished video: its wanted frames from the first annotated one on."""
-    first = min(record.mask_paths, default=record.num_frames)
-    wanted = range(record.num_frames) if record.required is None else sorted(record.required)
-    return [_target(plan, record, i) for i in wanted if i >= first]
+def expected_files(plan: EvalPlan, record: VideoRecord, first: int) -> list[Path]:
+    """Files of a finished video: its wanted frames from the first object's frame on."""
+    return [_target(plan, record, i) for i in record.required_indices if i >= first]
 
 
-def _is_finished(plan: EvalPlan, record: VideoRecord) -> bool:
-    files = expected_files(plan, record)
-    # The last file appears last, so a missing one is usually found at once.
-    return bool(files) and all(path.exists() for path in reversed(files))
+class _RunLog:
+    """The run file: settings, and of each finished video the first frame with an object.
+
+    Files alone do not tell whether a video is finished: they may be left from other settings by
+    an interrupted run that was to overwrite them.
+
+    Raises:
+        UserError: the folder holds results of other settings that are not to be overwritten.
+    """
+
+    def __init__(self, plan: EvalPlan) -> None:
+        self._plan = plan
+        before = _read_log(plan)
+        changed = _changes(before.get("settings", {}), plan.settings) if before else []
+        if changed and not plan.overwrite:
+            raise UserError(
+                f"{plan.root}: holds results of other settings ({'; '.join(changed)}); "
+                "use --overwrite to redo them or another --output"
+            )
+        redone = {record.name for record in plan.records} if plan.overwrite else set()
+        kept = {} if changed else before.get("videos", {})
+        self._videos = {name: entry for name, entry in kept.items() if name not in redone}
+        self._write()
+
+    def is_finished(self, record: VideoRecord) -> bool:
+        entry = self._videos.get(record.name)
+        if entry is None:
+            return False
+        files = expected_files(self._plan, record, entry["first"])
+        # The last file appears last, so a missing one is usually found at once.
+        return all(path.exists() for path in reversed(files))
+
+    def add(self, record: VideoRecord, first: int, seconds: float, frames: int) -> None:
+        self._videos[record.name] = {"first": first, "seconds": seconds, "frames": frames}
+        self._write()
+
+    def _write(self) -> None:
+        timing = {
+            name: sum(entry[name] for entry in self._videos.values())
+            for name in ("seconds", "frames")
+        }
+        content = {"settings": self._plan.settings, "timing": timing, "videos": self._videos}
+        write_json(self._plan.run_file, content)
 
 
-def _check_settings(plan: EvalPlan) -> None:
-    if plan.overwrite or not plan.run_file.exists():
-        return
-    before = json.loads(plan.run_file.read_text()).get("settings", {})
-    changed = [
-        f"{key} was {before.get(key)!r}, now {value!r}"
-        for key, value in plan.settings.items()
-        if before.get(key) != value
+def _read_log(plan: EvalPlan) -> dict[str, Any]:
+    try:
+        content = json.loads(plan.run_file.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            return content
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        pass
+    if plan.overwrite:
+        return {}
+    raise UserError(
+        f"{plan.run_file}: is not the record of a run; use --overwrite to redo the results"
+    )
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    return [
+        f"{key} was {before.get(key)!r}, now {now.get(key)!r}"
+        for key in {**before, **now}
+        if before.get(key) != now.get(key)
     ]
-    if changed:
-        raise UserError(
-            f"{plan.root}: holds results of other settings ({'; '.join(changed)}); "
-            "use --overwrite to redo them or another --output"
-        )
 
 
 def _predictions(
@@ -158,12 +210,13 @@ def _predictions(
     predictor: Predictor,
     stats: EvalStats,
     transform: Callable[[np.ndarray], np.ndarray] | None,
-) -> Iterator[tuple[int, Prediction]]:
+) -> Generator[tuple[int, Prediction], None, None]:
     """Results of one video; adds the time of everything but reading and writing to `stats`."""
     predictor.reset()
     if transform is not None:
         masks = {i: transform(mask) for i, mask in masks.items()}
     with open_source(record.frame_paths) as source:
+        _check_sizes(record, masks, (source.height, source.width))
         images: Iterator[np.ndarray] = (frame.image for frame in source)
         reading = _Stopwatch(images if transform is None else map(transform, images))
         working = _Stopwatch(_labelled(predictor.stream(reading, masks, needed=record.required)))
@@ -177,6 +230,15 @@ def _predictions(
             raise type(error)(f"{record.name}: {error}") from error
         finally:
             stats.seconds += working.seconds - reading.seconds
+
+
+def _check_sizes(record: VideoRecord, masks: dict[int, np.ndarray], size: tuple[int, int]) -> None:
+    for i, mask in masks.items():
+        if mask.shape != size:
+            raise MaskError(
+                f"{record.mask_paths[i]}: mask is {mask.shape[1]}x{mask.shape[0]}, "
+                f"the frames of {record.name} are {size[1]}x{size[0]}"
+            )
 
 
 def _labelled(
@@ -209,11 +271,12 @@ def _read_masks(
 ) -> tuple[dict[int, np.ndarray], np.ndarray | None]:
     """Annotations that name an object, and the palette of the last one that has any."""
     masks, palette = {}, None
+    colors: ColorIds = {}  # shared, so that a colour is the same object in all masks of a video
     for i, path in sorted(record.mask_paths.items()):
         if plan.binary:
             mask = (read_indices(path) > 0).astype(np.uint8)
         else:
-            mask, own = read_mask_and_palette(path, rgb=plan.rgb_masks)
+            mask, own = read_mask_and_palette(path, rgb=plan.rgb_masks, color_ids=colors)
             palette = palette if own is None else own
         if object_ids(mask):
             masks[i] = mask
@@ -231,7 +294,3 @@ def _write(
         write_binary_mask(_target(plan, record, i), mask > 0)
     else:
         write_mask(_target(plan, record, i), mask, palette)
-
-
-def _timing(stats: EvalStats) -> dict[str, float]:
-    return {"seconds": stats.seconds, "frames": stats.frames}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from stcn.inference.engine import MemoryPolicy
 from stcn.inference.predictor import Predictor
 from vidseg_common.config import ArgumentParser
 from vidseg_common.distributed import select_device
+from vidseg_common.errors import CheckpointError
+from vidseg_common.metrics.parallel import positive_int
 
 DEFAULT_MODEL = Path("saves/stcn.pth")
 
@@ -25,21 +29,23 @@ def add_model_flags(parser: ArgumentParser) -> None:
 
 def add_memory_flags(parser: ArgumentParser) -> None:
     """What is remembered, and where to run."""
-    parser.add_argument("--top", type=int, default=20, help="memory elements that vote (top-k)")
-    parser.add_argument("--mem_every", type=int, default=5, help="store every n-th frame")
+    parser.add_argument(
+        "--top", type=positive_int, default=20, help="memory elements that vote (top-k)"
+    )
+    parser.add_argument("--mem_every", type=positive_int, default=5, help="store every n-th frame")
     parser.add_argument(
         "--include_last", action="store_true", help="always remember the previous frame too"
     )
     parser.add_argument(
         "--max-memory-frames",
-        type=int,
+        type=positive_int,
         default=None,
         help="cap on stored frames: the first and annotated ones stay, the oldest other goes; "
         "no cap gives the published numbers",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument(
-        "--read-mb", type=float, default=64.0, help="bound on the extra memory of a read, MiB"
+        "--read-mb", type=_positive, default=64.0, help="bound on the extra memory of a read, MiB"
     )
 
 
@@ -48,7 +54,7 @@ def add_size_flag(parser: ArgumentParser, default: int | None) -> None:
     parser.add_argument(
         "--size",
         "--res",
-        type=int,
+        type=inner_side,
         default=default,
         help="shorter side at which frames are processed; 0 keeps the frames' own size",
     )
@@ -65,8 +71,29 @@ def add_output_flags(parser: ArgumentParser) -> None:
         help="masks without a palette: an error, or map their colours to ids",
     )
     parser.add_argument("--videos", nargs="+", metavar="NAME", help="only these videos")
-    parser.add_argument("--workers", type=int, default=2, help="processes of the metric")
+    parser.add_argument("--workers", type=positive_int, default=2, help="processes of the metric")
     parser.add_argument("--no-metric", action="store_true", help="write masks only")
+
+
+def inner_side(text: str) -> int:
+    """Type of `--size`: 0, or pixels enough for the strides of the network.
+
+    Raises:
+        argparse.ArgumentTypeError: something else.
+    """
+    if not text.isdecimal() or 0 < int(text) < 16:
+        raise argparse.ArgumentTypeError(f"must be 0 or a whole number from 16 on, not {text!r}")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
+    return value
 
 
 def amp_mode(enabled: bool, device: torch.device) -> str:
@@ -96,6 +123,11 @@ def build_predictor(
     Raises:
         UserError: weights, device or a setting is unusable.
     """
+    if not args.model.is_file():
+        raise CheckpointError(
+            f"{args.model}: no such weights file; fetch the published weights with "
+            "`make weights-stcn` or python download_model.py, or name another file with --model"
+        )
     device = select_device(args.device)
     network = load_network(args.model, device=device)
     return Predictor(
@@ -107,10 +139,7 @@ def build_predictor(
 
 
 def result_settings(args: argparse.Namespace, **more: Any) -> dict[str, Any]:
-    """What a result depends on, for the record beside it."""
-    names = ("model", "top", "mem_every", "include_last", "max_memory_frames")
-    return {name: _plain(getattr(args, name)) for name in names} | more
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
+    """What a result depends on, for the record beside it; weights count by their content."""
+    names = ("top", "mem_every", "include_last", "max_memory_frames")
+    weights = hashlib.sha256(args.model.read_bytes()).hexdigest()
+    return {"weights": weights} | {name: getattr(args, name) for name in names} | more

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from stcn.commands.common import metrics_folder, say
+from stcn.commands.common import check_names, metrics_folder, say
 from stcn.evaluate import EvalPlan, evaluate
 from stcn.options import (
     add_model_flags,
@@ -18,7 +18,7 @@ from stcn.options import (
 )
 from vidseg_common.config import ArgumentParser
 from vidseg_common.datasets.davis import davis2016, davis2017
-from vidseg_common.datasets.records import VideoRecord, read_name_list
+from vidseg_common.datasets.records import VideoRecord, list_folders, read_name_list
 from vidseg_common.errors import DatasetError
 from vidseg_common.files import write_json
 from vidseg_common.metrics.davis_jf import evaluate_davis
@@ -43,7 +43,8 @@ def main_2017(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     folder, split = SPLITS[args.split]
     root = args.davis_path / folder
-    records = davis2017(root, split, names=args.videos)
+    names = _chosen(args, root)
+    records = davis2017(root, split, names=names, first_only=True)
     return _run(args, root, records, split=split, binary=False)
 
 
@@ -51,8 +52,17 @@ def main_2016(argv: Sequence[str] | None = None) -> int:
     """`eval_davis_2016.py`: DAVIS 2016, one object (spec section 5.1)."""
     parser = _parser("eval_davis_2016.py", "../DAVIS/2016", "Segments DAVIS 2016.")
     args = parser.parse_args(argv)
-    records = davis2016(args.davis_path, names=args.videos or _names_2016(args.davis_path))
+    names = _chosen(args, args.davis_path) or _names_2016(args.davis_path)
+    records = davis2016(args.davis_path, names=names, first_only=True)
     return _run(args, args.davis_path, records, split="val", binary=True)
+
+
+def _chosen(args: argparse.Namespace, root: Path) -> list[str] | None:
+    """Names given to `--videos`, which need not be on the list of the split."""
+    if args.videos is None:
+        return None
+    images = root / "JPEGImages" / "480p"
+    return check_names(args.videos, list_folders(images), images)
 
 
 def _names_2016(root: Path) -> list[str] | None:
@@ -66,6 +76,7 @@ def _run(
 ) -> int:
     given = [_first_mask_only(record) for record in records]
     metrics = metrics_folder(args.output)
+    predictor = build_predictor(args, size=args.size, amp=args.amp)
     settings = result_settings(args, amp=args.amp, size=args.size, split=split, binary=binary)
     plan = EvalPlan(
         given,
@@ -76,12 +87,14 @@ def _run(
         overwrite=args.overwrite,
         rgb_masks=args.rgb_masks,
     )
-    predictor = build_predictor(args, size=args.size, amp=args.amp)
     stats = evaluate(plan, predictor)
     say(*stats.lines())
-    scored = [r for r in records if _is_annotated(r) and r.name not in stats.skipped]
+    finished = [record for record in records if record.name not in stats.skipped]
+    scored = [record for record in finished if _is_annotated(record)]
     if scored and not args.no_metric:
         _score(root, args, scored, split, binary, metrics)
+        if len(scored) < len(finished):
+            say(f"not scored, for lack of annotations: {len(finished) - len(scored)} videos")
     return 0
 
 
@@ -112,4 +125,4 @@ def _score(
     )
     result.write_csv(metrics, split)
     write_json(metrics / "result.json", result.to_json())
-    say(result.table(split), f"metrics in {metrics}")
+    say(result.table(split).rstrip("\n"), f"metrics in {metrics}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from stcn.commands.common import metrics_folder, say
+from stcn.commands.common import check_names, metrics_folder, say
 from stcn.evaluate import EvalPlan, evaluate
 from stcn.options import (
     add_model_flags,
@@ -35,8 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     records = generic_folder(args.data_path)
-    if args.videos:
-        records = [record for record in records if record.name in args.videos]
+    names = check_names(args.videos, [record.name for record in records], args.data_path)
+    records = [record for record in records if record.name in names]
+    predictor = build_predictor(args, size=args.size, amp=not args.amp_off)
     metrics = metrics_folder(args.output)
     plan = EvalPlan(
         records,
@@ -46,10 +47,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         overwrite=args.overwrite,
         rgb_masks=args.rgb_masks,
     )
-    stats = evaluate(plan, build_predictor(args, size=args.size, amp=not args.amp_off))
+    stats = evaluate(plan, predictor)
     say(*stats.lines())
     if args.ground_truth is not None and not args.no_metric:
-        result = evaluate_folders(args.ground_truth, args.output, workers=args.workers)
+        finished = {*stats.done, *stats.kept}
+        frames = {
+            record.name: {record.frame_paths[i].stem for i in record.required_indices}
+            for record in records
+            if record.name in finished
+        }
+        result = evaluate_folders(
+            args.ground_truth, args.output, frames=frames, workers=args.workers
+        )
         write_json(metrics / "result.json", result.to_json())
         write_text(metrics / "results.csv", result.csv())
         say(result.csv().rstrip(), f"metrics in {metrics}")

@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from stcn.commands.common import metrics_folder, say
+from stcn.commands.common import check_names, metrics_folder, say
 from stcn.evaluate import EvalPlan, evaluate
 from stcn.options import (
     add_model_flags,
@@ -42,9 +43,16 @@ def youtube_parser(prog: str, description: str) -> ArgumentParser:
 def youtube_records(args: argparse.Namespace) -> list[VideoRecord]:
     """The chosen videos; all of their frames are wanted with `--output_all`."""
     records = youtube_vos(args.yv_path, args.split, required_only=not args.output_all)
-    if args.videos:
-        records = [record for record in records if record.name in args.videos]
+    names = check_names(args.videos, [r.name for r in records], args.yv_path / args.split)
+    records = [record for record in records if record.name in names]
     return [replace(r, required=None) if args.output_all else r for r in records]
+
+
+def youtube_settings(args: argparse.Namespace, **more: Any) -> dict[str, Any]:
+    """What a result depends on."""
+    return result_settings(
+        args, split=args.split, size=args.size, output_all=args.output_all, **more
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     metrics = metrics_folder(args.output)
-    settings = result_settings(args, amp=args.amp, size=args.size, output_all=args.output_all)
+    predictor = build_predictor(args, size=args.size, amp=args.amp)
+    settings = youtube_settings(args, amp=args.amp)
     plan = EvalPlan(
         youtube_records(args),
         args.output / "Annotations",
@@ -67,19 +76,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         overwrite=args.overwrite,
         rgb_masks=args.rgb_masks,
     )
-    stats = evaluate(plan, build_predictor(args, size=args.size, amp=args.amp))
+    stats = evaluate(plan, predictor)
     say(*stats.lines())
     if args.ground_truth is not None and not args.no_metric:
-        _score(args, plan, metrics)
+        _score(args, plan, {*stats.done, *stats.kept}, metrics)
     return 0
 
 
-def _score(args: argparse.Namespace, plan: EvalPlan, metrics: Path) -> None:
+def _score(args: argparse.Namespace, plan: EvalPlan, videos: set[str], metrics: Path) -> None:
     meta = read_meta(args.yv_path / args.split / "meta.json")
     train = args.yv_path / "train" / "meta.json"
     seen = categories_of(read_meta(train) if train.is_file() else meta)
+    chosen = {name: objects for name, objects in meta.items() if name in videos}
     result = evaluate_youtube_vos(
-        args.ground_truth, meta, plan.root, seen_categories=seen, workers=args.workers
+        args.ground_truth, chosen, plan.root, seen_categories=seen, workers=args.workers
     )
     write_json(metrics / "result.json", result.to_json())
-    say(result.table(), f"metrics in {metrics}")
+    say(result.table().rstrip("\n"), f"metrics in {metrics}")

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from stcn.commands.common import metrics_folder, say
-from stcn.commands.eval_youtube import youtube_parser, youtube_records
+from stcn.commands.eval_youtube import youtube_parser, youtube_records, youtube_settings
 from stcn.evaluate import EvalPlan, evaluate
 from stcn.inference.predictor import Prediction
 from stcn.multiscale import merge_volumes, quantise
-from stcn.options import build_predictor, result_settings
+from stcn.options import build_predictor
 from vidseg_common.config import ArgumentParser
 from vidseg_common.datasets.records import VideoRecord
 from vidseg_common.errors import DatasetError, list_problems
-from vidseg_common.files import atomic_path
+from vidseg_common.files import OutputLock, atomic_path, check_writable
 from vidseg_common.masks import write_mask
+from vidseg_common.metrics.parallel import positive_int, run_jobs
 
 KERNEL_SIGMA = 7.0
 
@@ -77,17 +79,16 @@ def main_eval(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--flip", action="store_true", help="mirror the frames")
     parser.add_argument("--amp_off", action="store_true", help="full precision")
     args = parser.parse_args(argv)
+    records = youtube_records(args)
     predictor = build_predictor(
         args,
         size=args.size,
         amp=not args.amp_off,
         kernel_sigma=KERNEL_SIGMA if args.use_km else None,
     )
-    settings = result_settings(
-        args, flip=args.flip, use_km=args.use_km, size=args.size, output_all=args.output_all
-    )
+    settings = youtube_settings(args, amp=not args.amp_off, flip=args.flip, use_km=args.use_km)
     plan = EvalPlan(
-        youtube_records(args),
+        records,
         args.output / "Annotations",
         metrics_folder(args.output) / "run.json",
         settings,
@@ -115,7 +116,7 @@ def main_merge(argv: Sequence[str] | None = None) -> int:
     parser = ArgumentParser("ms.merge_ensemble", description="Merges multi-scale options.")
     parser.add_argument("--list", type=Path, nargs="+", required=True, metavar="DIR")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--num_proc", type=int, default=4)
+    parser.add_argument("--num_proc", type=positive_int, default=4, help="processes")
     parser.add_argument("--yv", type=Path, help="accepted for old scripts; the palette is built in")
     args = parser.parse_args(argv)
     found: dict[str, list[Path]] = {}
@@ -127,22 +128,51 @@ def main_merge(argv: Sequence[str] | None = None) -> int:
     for count in range(1, len(args.list) + 1):
         videos = sum(len(paths) == count for paths in found.values())
         say(f"{videos} videos found in {count} of {len(args.list)} options")
-    with ProcessPoolExecutor(args.num_proc) as pool:
-        jobs = [pool.submit(_merge, name, paths, args.output) for name, paths in found.items()]
-        for job in tqdm(jobs, desc="merge", unit="video"):
-            job.result()
+    check_writable(args.output)
+    jobs = [MergeJob(name, tuple(paths), args.output) for name, paths in found.items()]
+    with OutputLock(args.output):
+        run_jobs(merge_video, jobs, [1] * len(jobs), workers=args.num_proc, unit="video")
     return 0
 
 
-def _merge(name: str, paths: list[Path], output: Path) -> None:
-    options = [np.load(path) for path in paths]
-    for path, option in zip(paths[1:], options[1:], strict=True):
+@dataclass(frozen=True)
+class MergeJob:
+    """One video: the volumes of its options, and the folder that gets the label maps."""
+
+    name: str
+    volumes: tuple[Path, ...]
+    output: Path
+
+
+def merge_video(job: MergeJob) -> None:
+    """Writes the label maps of one video.
+
+    Raises:
+        DatasetError: a file of volumes is unusable or differs from the others.
+    """
+    options = [_read_volume(path) for path in job.volumes]
+    first = options[0]
+    for path, option in zip(job.volumes[1:], options[1:], strict=True):
         for key in ("names", "object_ids"):
-            if not np.array_equal(option[key], options[0][key]):
+            if not np.array_equal(option[key], first[key]):
                 raise DatasetError(
-                    f"{path}: its {key} differ from {paths[0]}; run all options with the same "
-                    "--output_all"
+                    f"{path}: its {key} differ from {job.volumes[0]}; run all options with the "
+                    "same --output_all"
                 )
-    labels = merge_volumes([o["volume"] for o in options], options[0]["object_ids"].tolist())
-    for frame, mask in zip(options[0]["names"], labels, strict=True):
-        write_mask(output / "Annotations" / name / f"{Path(str(frame)).stem}.png", mask)
+        if option["volume"].shape != first["volume"].shape:
+            raise DatasetError(f"{path}: its frames are of another size than {job.volumes[0]}")
+    labels = merge_volumes([o["volume"] for o in options], first["object_ids"].tolist())
+    for frame, mask in zip(first["names"], labels, strict=True):
+        stem = Path(str(frame)).stem
+        write_mask(job.output / "Annotations" / job.name / f"{stem}.png", mask)
+
+
+def _read_volume(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path) as stored:
+            return {key: stored[key] for key in ("volume", "object_ids", "names")}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DatasetError(
+            f"{path}: is damaged or no file of ms.eval_youtube ({error}); remove it and run the "
+            "option again"
+        ) from error

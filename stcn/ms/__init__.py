@@ -1,0 +1,1 @@
+"""Multi-scale and flip testing, under the module names of the original."""
