@@ -119,7 +119,7 @@ def evaluate(
                             hook(record, i, result)
                         if record.required is None or i in record.required:
                             mask = result.mask if transform is None else transform(result.mask)
-                            writer.submit(_write, plan, record, i, mask, palette)
+                            _submit(writer, plan, _target(plan, record, i), mask, palette)
                 if finished is not None:
                     finished(record)
                 stats.done.append(record.name)
@@ -287,10 +287,15 @@ def _target(plan: EvalPlan, record: VideoRecord, i: int) -> Path:
     return plan.root / record.name / f"{record.frame_paths[i].stem}.png"
 
 
-def _write(
-    plan: EvalPlan, record: VideoRecord, i: int, mask: np.ndarray, palette: np.ndarray | None
+def _submit(
+    writer: BackgroundWriter,
+    plan: EvalPlan,
+    path: Path,
+    mask: np.ndarray,
+    palette: np.ndarray | None,
 ) -> None:
+    # The path is an argument of its own, so that the writer names it in errors.
     if plan.binary:
-        write_binary_mask(_target(plan, record, i), mask > 0)
+        writer.submit(write_binary_mask, path, mask > 0)
     else:
-        write_mask(_target(plan, record, i), mask, palette)
+        writer.submit(write_mask, path, mask, palette)
