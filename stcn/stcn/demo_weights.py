@@ -59,9 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point."""
     parser = ArgumentParser("stcn.demo_weights", description=__doc__)
     parser.add_argument("saves", type=Path, help="folder with the run's weights")
-    parser.add_argument("--videos", type=int, default=12)
-    parser.add_argument("--last", type=int, default=4, help="how many of the last networks")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[240, 288, 336])
+    parser.add_argument("--videos", type=int, default=8)
+    parser.add_argument("--last", type=int, default=1, help="how many of the last networks")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[288, 336, 384, 432])
     parser.add_argument("--output", type=Path, default=SHIPPED)
     args = parser.parse_args(argv)
     files = [f for f in args.saves.rglob("*.pth") if not f.stem.endswith("_checkpoint")]
