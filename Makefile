@@ -10,7 +10,7 @@ PACKAGES := ./common $(addprefix ./,$(METHODS))
 RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench parity doctor clean
+.PHONY: help setup demo test lint format bench parity doctor tables clean
 
 help:  ## List every target
 	@awk -F ':.*## ' '/^[a-zA-Z0-9_-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ parity: $(addprefix parity-,$(METHODS))  ## Compare every method with its record
 
 doctor: setup  ## Check versions, devices, data sets, weights [DATA=folder WEIGHTS=file]
 	$(RUN) -m vidseg_common.doctor $(if $(DATA),--data $(DATA)) $(if $(WEIGHTS),--weights $(WEIGHTS))
+
+tables: setup  ## Write the tables of the documents from recorded numbers [ARGS="--check"]
+	$(RUN) docs/update_tables.py $(ARGS)
 
 clean:  ## Remove the environment and caches, keep data, runs and weights
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

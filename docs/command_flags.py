@@ -1,0 +1,146 @@
+"""Every command line of the repository and the parser behind it, for the documents and tests."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+from unittest import mock
+
+from vidseg_common.config import ArgumentParser
+
+#: Command as it is typed, and the function that parses its flags.
+COMMANDS = {
+    "stcn predict": ("stcn.commands.predict", "main"),
+    "stcn demo": ("stcn.commands.demo", "main"),
+    "stcn train": ("stcn.commands.train", "main"),
+    "stcn bench": ("stcn.commands.bench", "main"),
+    "stcn parity": ("stcn.parity", "main"),
+    "stcn eval davis2016": ("stcn.commands.eval_davis", "main_2016"),
+    "stcn eval davis2017": ("stcn.commands.eval_davis", "main_2017"),
+    "stcn eval youtube": ("stcn.commands.eval_youtube", "main"),
+    "stcn eval generic": ("stcn.commands.eval_generic", "main"),
+    "stcn eval youtube-ms": ("stcn.commands.ms", "main_eval"),
+    "stcn eval merge-ms": ("stcn.commands.ms", "main_merge"),
+    "stcn download weights": ("stcn.tools.weights", "main"),
+    "stcn download datasets": ("stcn.tools.datasets", "main"),
+    "stcn download bl30k": ("stcn.tools.bl30k", "main"),
+    "eval_davis_2016.py": ("stcn.commands.eval_davis", "main_2016"),
+    "eval_davis.py": ("stcn.commands.eval_davis", "main_2017"),
+    "eval_youtube.py": ("stcn.commands.eval_youtube", "main"),
+    "eval_generic.py": ("stcn.commands.eval_generic", "main"),
+    "ms.eval_youtube": ("stcn.commands.ms", "main_eval"),
+    "ms.merge_ensemble": ("stcn.commands.ms", "main_merge"),
+    "train.py": ("stcn.commands.train", "main"),
+    "download_model.py": ("stcn.tools.weights", "main"),
+    "download_datasets.py": ("stcn.tools.datasets", "main"),
+    "download_bl30k.py": ("stcn.tools.bl30k", "main"),
+    "resize_youtube.py": ("stcn.tools.resize", "main_youtube"),
+    "resize_length.py": ("stcn.tools.resize", "main_length"),
+    "stcn.parity": ("stcn.parity", "main"),
+    "stcn.demo_weights": ("stcn.demo_weights", "main"),
+    "vidseg_common.doctor": ("vidseg_common.doctor", "main"),
+    "vidseg_common.synthetic": ("vidseg_common.synthetic_cli", "main"),
+    "vidseg_common.metrics.davis_jf": ("vidseg_common.metrics.davis_cli", "main"),
+}
+
+#: Meanings of flags whose name says it to the reader of --help, but not to that of a table.
+MEANINGS = {
+    "split": "which part of the data set",
+    "mask": "mask of the own video; repeat for later objects",
+    "output": "folder for the results",
+    "model": "weights file, 'official' or 'demo'; default: best at hand",
+    "device": "auto, cpu, cuda, cuda:1, mps",
+    "height": "rows of the frames",
+    "width": "columns of the frames",
+    "objects": "number of objects",
+    "frames": "number of frames",
+    "videos": "number of videos",
+    "sizes": "inner sizes to try",
+    "list": "folders of options, as written by `ms.eval_youtube --output`",
+}
+
+
+class _FoundError(Exception):
+    """Carries a parser out of the function that made it."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        super().__init__(parser.prog)
+        self.parser = parser
+
+
+def parser_made_by(function: Callable[..., Any]) -> argparse.ArgumentParser:
+    """The parser that a main function makes; nothing else of the function runs."""
+
+    def stop(parser: argparse.ArgumentParser, *_args: object, **_kwargs: object) -> NoReturn:
+        raise _FoundError(parser)
+
+    with (
+        mock.patch.object(argparse.ArgumentParser, "parse_known_args", stop),
+        mock.patch.object(ArgumentParser, "parse_known_args", stop),
+    ):
+        try:
+            function([])
+        except _FoundError as found:
+            return found.parser
+    raise AssertionError(f"{function} parses no flags")
+
+
+def parser_of(command: str) -> argparse.ArgumentParser:
+    """The parser of one of `COMMANDS`."""
+    module, name = COMMANDS[command]
+    return parser_made_by(getattr(importlib.import_module(module), name))
+
+
+def actions_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """Flags and positional arguments, without --help and those that are not shown."""
+    return [
+        action
+        for action in parser._actions
+        if action.dest != "help" and action.help != argparse.SUPPRESS
+    ]
+
+
+def flags_of(parser: argparse.ArgumentParser) -> set[str]:
+    """Every spelling of every flag."""
+    return set(parser._option_string_actions)
+
+
+def group_actions(*adders: Callable[[Any], None]) -> list[argparse.Action]:
+    """What functions such as `add_memory_flags` add to a parser."""
+    parser = argparse.ArgumentParser()
+    for adder in adders:
+        adder(parser)
+    return actions_of(parser)
+
+
+def signature(action: argparse.Action) -> str:
+    """A flag as one types it: all spellings, then its value."""
+    if not action.option_strings:
+        name = action.metavar or action.dest
+        return str(name) if action.nargs is None else f"[{name} ...]"
+    names = ", ".join(action.option_strings)
+    if action.nargs == 0:
+        return names
+    value = action.metavar or "N"
+    if action.metavar is None and action.choices is not None:
+        value = " or ".join(str(choice) for choice in action.choices)
+    elif action.metavar is None and action.type in (Path, None):
+        value = "PATH" if action.type is Path else "NAME"
+    return f"{names} {value}{' ...' if action.nargs == '+' else ''}"
+
+
+def default_text(action: argparse.Action) -> str:
+    """What holds when the flag is not given, "" where that says nothing."""
+    if action.required and action.nargs != argparse.ZERO_OR_MORE:
+        return "required"
+    if action.default is None or action.default is False or action.default == []:
+        return ""
+    if isinstance(action.default, (list, tuple)):
+        between = "x" if action.metavar == "HxW" else " "
+        return between.join(str(item) for item in action.default)
+    if isinstance(action.default, Path):
+        return action.default.as_posix()
+    return str(action.default)

@@ -1,0 +1,65 @@
+"""Tables of flags, read off the parsers of the commands."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from command_flags import MEANINGS, actions_of, default_text, group_actions, parser_of, signature
+
+from stcn import options
+
+PREFIX = "flags-"
+#: Table to the command whose flags it lists, without those of the groups below.
+COMMAND_TABLES = {
+    "flags-predict": "stcn predict",
+    "flags-demo": "stcn demo",
+    "flags-bench": "stcn bench",
+    "flags-davis2016": "stcn eval davis2016",
+    "flags-davis2017": "stcn eval davis2017",
+    "flags-youtube": "stcn eval youtube",
+    "flags-generic": "stcn eval generic",
+    "flags-youtube-ms": "stcn eval youtube-ms",
+    "flags-merge-ms": "stcn eval merge-ms",
+    "flags-train": "stcn train",
+    "flags-weights": "stcn download weights",
+    "flags-datasets": "stcn download datasets",
+    "flags-bl30k": "stcn download bl30k",
+    "flags-synthetic": "vidseg_common.synthetic",
+}
+GROUP_TABLES = {
+    "flags-memory": (options.add_memory_flags,),
+    "flags-output": (options.add_output_flags,),
+}
+#: What stands in a command's table although a group has it.
+EVALUATIONS = ("flags-davis2016", "flags-davis2017", "flags-youtube", "flags-generic")
+WITH_OUTPUT_GROUP = (*EVALUATIONS, "flags-youtube-ms")
+WITH_MEMORY_GROUP = (*WITH_OUTPUT_GROUP, "flags-predict", "flags-bench")
+Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
+
+
+def flag_table(name: str) -> Table:
+    """Head and rows of a table of flags.
+
+    Raises:
+        KeyError: there is no such table.
+    """
+    if name in GROUP_TABLES:
+        return _table(group_actions(*GROUP_TABLES[name]))
+    parser = parser_of(COMMAND_TABLES[name])
+    groups = []
+    if name in WITH_OUTPUT_GROUP:
+        groups.append(options.add_output_flags)
+    if name in WITH_MEMORY_GROUP:
+        groups.append(options.add_memory_flags)
+    known = {signature(action) for action in group_actions(*groups)}
+    return _table([a for a in actions_of(parser) if signature(a) not in known])
+
+
+def _table(actions: Sequence[argparse.Action]) -> Table:
+    rows = []
+    for action in actions:
+        meaning = (action.help or MEANINGS.get(action.dest, "")).replace("|", "\\|")
+        default = default_text(action)
+        rows.append((f"`{signature(action)}`", f"`{default}`" if default else "", meaning))
+    return ("flag", "default", "meaning"), rows

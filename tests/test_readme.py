@@ -1,0 +1,146 @@
+"""What the READMEs name exists: make targets, commands, flags, links and pictures."""
+
+import importlib
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "docs"))
+try:
+    command_flags = importlib.import_module("command_flags")
+finally:
+    sys.path.remove(str(ROOT / "docs"))
+
+DOCUMENTS = [
+    ROOT / name
+    for name in ("README.md", "CONTRIBUTING.md", "stcn/README.md", "docs/stcn.md", "docs/data.md")
+]
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+TARGETS = set(re.findall(r"^([a-z0-9-]+):", MAKEFILE, re.M))
+#: Flags of tools that are not ours.
+FOREIGN_FLAGS = {"--nproc_per_node", "--nodes", "--gpus-per-node", "--local_rank"}
+#: Targets written with a placeholder.
+PLACEHOLDER = re.compile(r"^(parity|train|eval|predict|weights|bench)-(METHOD)?$")
+MODULE = re.compile(r"^(.*/)?python3?$")
+
+
+def code_of(text: str) -> Iterator[str]:
+    """Command lines of fenced blocks and inline code."""
+    for block in re.findall(r"^```\n(.*?)^```", text, re.M | re.S):
+        yield from block.splitlines()
+    outside = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+    yield from re.findall(r"`([^`\n]+)`", outside)
+
+
+def words_of(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError:
+        return line.split()
+
+
+def command_in(words: list[str]) -> tuple[str, list[str]] | None:
+    """Our command that a line runs, and the words after it; None for other lines."""
+    for i, word in enumerate(words):
+        script = word.rsplit("/", 1)[-1]
+        previous = words[i - 1] if i else ""
+        if script in command_flags.COMMANDS and script.endswith(".py"):
+            return script, words[i + 1 :]
+        if previous == "-m":
+            return word, words[i + 1 :]
+    if not words or not re.fullmatch(r"(\.venv/bin/)?stcn", words[0]):
+        return None
+    for length in (3, 2):
+        name = " ".join(["stcn", *words[1:length]])
+        if name in command_flags.COMMANDS:
+            return name, words[length:]
+    return (" ".join(words[:2]), []) if len(words) > 1 else None
+
+
+LINES = [
+    pytest.param(line, id=f"{path.relative_to(ROOT).as_posix()}: {line}")
+    for path in DOCUMENTS
+    for line in dict.fromkeys(code_of(path.read_text(encoding="utf-8")))
+]
+
+
+@pytest.mark.parametrize("line", [p for p in LINES if "make " in str(p.values[0])])
+def test_make_targets_exist(line: str) -> None:
+    for target in re.findall(r"\bmake ([a-z][a-z0-9-]*(?:METHOD)?)", line):
+        assert target in TARGETS or PLACEHOLDER.match(target)
+
+
+@pytest.mark.parametrize("line", [p for p in LINES if command_in(words_of(str(p.values[0])))])
+def test_commands_and_their_flags_exist(line: str) -> None:
+    found = command_in(words_of(line))
+    assert found
+    command, rest = found
+    if command == "pytest":
+        return
+    assert command in command_flags.COMMANDS, line
+    known = command_flags.flags_of(command_flags.parser_of(command))
+    flags = {word.split("=", 1)[0] for word in rest if re.match(r"--?[A-Za-z]", word)}
+    assert flags <= known
+
+
+@pytest.mark.parametrize("line", [p for p in LINES if "ARGS=" in str(p.values[0])])
+def test_flags_in_args_of_make_exist(line: str) -> None:
+    command = {
+        "eval-stcn": "stcn eval " + (re.findall(r"DATASET=(\S+)", line) or ["davis2017"])[0],
+        "train-stcn": "stcn train",
+        "weights-stcn": "stcn download weights",
+        "data-stcn": "stcn download datasets",
+        "predict-stcn": "stcn predict",
+    }
+    target = (re.findall(r"\bmake ([a-z-]+)", line) or [None])[0]
+    if target is None:
+        return  # a fragment that says what to add
+    known = command_flags.flags_of(command_flags.parser_of(command[target]))
+    assert set(re.findall(r"(?<!\S|\w)--[A-Za-z_-]+", line.split("ARGS=")[1])) <= known
+
+
+def test_every_mentioned_flag_exists_somewhere() -> None:
+    known = set(FOREIGN_FLAGS)
+    for command in command_flags.COMMANDS:
+        known |= command_flags.flags_of(command_flags.parser_of(command))
+    for path in DOCUMENTS:
+        text = re.sub(r"<!--.*?-->", "", path.read_text(encoding="utf-8"))
+        for flag in re.findall(r"(?<![\w-])--[A-Za-z][\w-]*", text):
+            assert flag in known, f"{path.name}: {flag}"
+
+
+def anchors_of(path: Path) -> set[str]:
+    """Names of a document's headings, as they are linked to."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.M)
+    return {
+        re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+    }
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_local_links_and_pictures_exist(path: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+://", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors_of(target), link
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_named_files_of_the_repository_exist(path: Path) -> None:
+    pattern = r"`((?:stcn|docs|benchmarks|tests|common|requirements)/[\w./-]+\.\w+)`"
+    for name in re.findall(pattern, path.read_text(encoding="utf-8")):
+        assert (ROOT / name).exists() or "test_" in name, name
+
+
+def test_pictures_are_small() -> None:
+    for picture in (ROOT / "docs" / "images").iterdir():
+        assert picture.stat().st_size <= 200 * 1024, picture.name
