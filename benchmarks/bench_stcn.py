@@ -8,6 +8,7 @@ says otherwise.
 
 from __future__ import annotations
 
+import json
 import platform
 import resource
 import subprocess
@@ -363,7 +364,9 @@ def main(argv: list[str] | None = None) -> int:
         "rss": lambda: [bench_rss(args.rss_frames, 20)],
         "gpu": lambda: bench_gpu(network, frames, args.frames),
     }
-    result: dict[str, Any] = {
+    # Sections run by themselves replace those of an earlier result.
+    result: dict[str, Any] = json.loads(args.out.read_text()) if args.only else {}
+    result |= {
         "machine": f"{platform.processor() or platform.machine()}, {args.threads} threads",
         "torch": torch.__version__,
         "video": frames.name,
@@ -372,7 +375,7 @@ def main(argv: list[str] | None = None) -> int:
         result[name] = sections[name]()
         show(name, result[name])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    result["peak_rss_mb"] = peak
+    result["peak_rss_mb"] = max(peak, result.get("peak_rss_mb", 0.0))
     print(f"\npeak RSS {peak:.0f} MB; written to {args.out}")
     write_json(args.out, result)
     return 0

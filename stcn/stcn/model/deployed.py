@@ -24,7 +24,7 @@ from stcn.model.network import STCN, FrameFeatures
 from stcn.model.resnet import BasicBlock, Bottleneck
 from stcn.ops.winograd import Winograd3x3
 
-#: Narrower convolutions are faster in the direct form.
+#: Narrower convolutions are faster in the direct form, and so are all in bf16.
 WINOGRAD_MIN_CHANNELS = 256
 
 

@@ -72,7 +72,7 @@ def largest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     Returns:
         values (M, count) and columns (M, count).
     """
-    num_rows, num_columns = scores.shape
+    num_columns = scores.shape[1]
     num_blocks = num_columns // BLOCK
     if num_blocks < MIN_BLOCKS_PER_SCORE * count:
         return scores.topk(count, dim=1, sorted=False)
