@@ -1,7 +1,7 @@
 """Writes the tables and curves of the documents from recorded numbers: `make tables`.
 
 In a document the lines between `<!-- table:NAME -->` and `<!-- end -->` are replaced by the table
-NAME made from the JSON files of benchmarks/results and stcn/stcn/weights, or from the parsers of
+NAME made from the files of benchmarks/results and stcn/stcn/weights, or from the parsers of
 the commands. What was not recorded reads "not measured". With --check nothing is written and the
 status is 1 when a document is not up to date. --record-parity first runs the parity kit and keeps
 its numbers.
@@ -9,15 +9,14 @@ its numbers.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import flag_tables
 from curve import curve_svg
+from records import RESULTS, Records
 
 from vidseg_common.config import ArgumentParser
 from vidseg_common.errors import UserError, run_cli
@@ -25,13 +24,9 @@ from vidseg_common.files import write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "stcn/README.md", "docs/stcn.md", "docs/data.md")
-RESULTS = "benchmarks/results"
-WEIGHTS = "stcn/stcn/weights"
 CURVE = "docs/images/demo-training.svg"
 MARKED = re.compile(r"(<!-- table:([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NOT_MEASURED = "not measured"
-
-Row = dict[str, Any]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -44,36 +39,6 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def sentence(text: str) -> str:
     """A paragraph of its own."""
     return f"{text}\n"
-
-
-class Records:
-    """Recorded numbers; a missing file or section is empty."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.bench = self._read(f"{RESULTS}/stcn.json")
-        self.jf = self._read(f"{RESULTS}/jf.json")
-        self.davis = self._read(f"{RESULTS}/demo_davis2016.json")
-        self.parity = self._read(f"{RESULTS}/parity.json")
-        self.validation = self._read(f"{WEIGHTS}/validation.json")
-
-    def _read(self, name: str) -> dict[str, Any]:
-        path = self.root / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-    def section(self, name: str) -> list[Row]:
-        """Rows of a section of the benchmark."""
-        return self.bench.get(name) or []
-
-    def training_log(self) -> list[Row]:
-        """Reported averages of the training of the shipped weights, by iteration."""
-        path = self.root / WEIGHTS / "training_log.jsonl"
-        if not path.is_file():
-            return []
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return [
-            {"step": line["step"], **line["values"]} for line in lines if line["kind"] == "scalars"
-        ]
 
 
 def machine(records: Records) -> str:
@@ -260,6 +225,13 @@ def parity(records: Records) -> str:
     return table(head, rows or [[None] * 4])
 
 
+def tests(records: Records) -> str:
+    """How `make test` ends."""
+    if not records.tests:
+        return sentence(f"Number and time of the tests: {NOT_MEASURED}.")
+    return sentence(f"```\n{records.tests}\n```")
+
+
 TABLES: dict[str, Callable[[Records], str]] = {
     "machine": machine,
     "read": read,
@@ -274,6 +246,7 @@ TABLES: dict[str, Callable[[Records], str]] = {
     "demo-summary": demo_summary,
     "demo-validation": demo_validation,
     "parity": parity,
+    "tests": tests,
 }
 
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def tables(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     yield importlib.import_module("update_tables")
-    for name in ("update_tables", "flag_tables", "command_flags", "curve"):
+    for name in ("update_tables", "flag_tables", "command_flags", "curve", "records"):
         sys.modules.pop(name, None)
 
 

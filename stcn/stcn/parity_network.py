@@ -290,7 +290,7 @@ def run_propagate(case: Case, arrays: Arrays, inputs: Arrays, weights: Path | No
     out["prob"], out["last_frame_prob"] = prob, prob[-1]
     out["labels"] = np.stack([to_index_map(p[:, 0], ids) for p in prob])
     out["memory_sizes"] = np.array(sizes, dtype=np.int64)
-    out["pad"] = np.array(pad_to_multiple(tuple(images.shape[2:])), dtype=np.int64)
+    out["pad"] = np.array(pad_to_multiple((images.shape[2], images.shape[3])), dtype=np.int64)
     return {name: out[name] for name in case["outputs"] if name in out}
 
 
@@ -301,7 +301,7 @@ def run_preprocess(case: Case, arrays: Arrays, inputs: Arrays, _: Path | None) -
     planes = one_hot(labels[inputs["label_index"]], [v for v in labels if v], "cpu")
     out: Outputs = {"normalised": image, "one_hot": planes[:, None]}
     for side in case["config"]["res"]:
-        size = inner_size(tuple(image.shape[1:]), side)
+        size = inner_size((image.shape[1], image.shape[2]), side)
         out[f"image_res{side}"] = resize_frame(image, size)
         out[f"mask_res{side}"] = resize_masks(planes, size)[:, None]
     return out
@@ -352,7 +352,7 @@ def _hooked(module: nn.Module, names: list[str]) -> Outputs:
 def _hooked_input(block: nn.Module) -> list[Tensor]:
     """A list that receives the arguments of the block's next shared forward."""
     found: list[Tensor] = []
-    original = block.forward_shared
+    original: Any = block.forward_shared
 
     def spy(own: Tensor, shared: Tensor) -> Tensor:
         if not found:
