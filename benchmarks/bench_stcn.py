@@ -310,8 +310,8 @@ def bench_gpu(network: STCN, frames: Frames, count: int) -> list[Row]:
     rows: list[Row] = []
     if not torch.cuda.is_available():
         return rows
-    network = network.cuda()
-    frames.tensors = [frame.cuda() for frame in frames.tensors]
+    network = network.to("cuda")
+    frames.tensors = [frame.to("cuda") for frame in frames.tensors]
     for name, dtype in (("fp32", torch.float32), ("fp16", torch.float16)):
         engine = PropagationEngine(DeployedSTCN(network, dtype), MemoryPolicy())
         run_ours(engine, frames, 1, 10)

@@ -1,5 +1,6 @@
 """The Makefile: help, dry runs of every target, and when the environment is made anew."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -16,9 +17,23 @@ TARGETS = sorted(
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 
 
+#: `make test` hands its own variables down, which would change what is tested here.
+ENVIRONMENT = {
+    key: value
+    for key, value in os.environ.items()
+    if not key.startswith(("MAKE", "MFLAGS")) and key not in ("VENV", "PYTHON", "TORCH_INDEX")
+}
+
+
 def make(*words: str, folder: Path = ROOT) -> str:
     result = subprocess.run(
-        ["make", *words], cwd=folder, capture_output=True, text=True, check=False, timeout=60
+        ["make", *words],
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
