@@ -32,8 +32,8 @@ demo: setup  ## Segment the built-in sample, or your own video [VIDEO=clip.mp4 M
 	$(BIN)/stcn demo -o $(or $(OUT),runs/demo) $(if $(VIDEO),--video '$(VIDEO)') \
 	  $(foreach m,$(MASK),--mask '$(m)') $(if $(TRUTH),--truth '$(TRUTH)')
 
-test: setup  ## Run every test [ARGS="-k memory"]
-	$(RUN) -m pytest $(ARGS)
+test: setup  ## Run every test [JOBS=2 ARGS="-k memory"]
+	$(RUN) -m pytest -n $(or $(JOBS),2) $(ARGS)
 
 lint: setup  ## Style, format and types
 	$(BIN)/ruff check .
@@ -70,7 +70,7 @@ train-stcn: setup  ## Train a stage [STAGE=0 GPUS=1 ID=name LOAD=weights.pth RES
 
 train-stcn-demo: setup  ## Train the small network that ships with the repository (about 90 minutes on 2 cores)
 	$(RUN) stcn/train.py --config stcn/configs/demo.yaml --id demo --saves runs/stcn-demo/saves \
-	  --logs runs/stcn-demo/log $(ARGS)
+	  --log_folder runs/stcn-demo/log $(ARGS)
 	$(RUN) -m stcn.demo_weights runs/stcn-demo/saves
 
 eval-stcn: setup  ## Segment and score a data set [DATASET=davis2017 OUT=runs/davis2017 ARGS=...]
