@@ -8,13 +8,11 @@ from collections.abc import Sequence
 
 import torch
 
-from stcn.checkpoint import load_network
 from stcn.commands.common import say
-from stcn.inference.predictor import Predictor
-from stcn.options import add_memory_flags, amp_mode, build_policy
+from stcn.commands.predict import predictor_for
+from stcn.options import add_memory_flags
 from stcn.weights import find_weights
 from vidseg_common.config import ArgumentParser
-from vidseg_common.distributed import select_device
 from vidseg_common.synthetic import generate_video
 
 
@@ -33,13 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    weights, device = find_weights(args.model), select_device(args.device)
-    predictor = Predictor(
-        load_network(weights.path, device=device),
-        policy=build_policy(args),
-        size=weights.size if args.size is None else args.size or None,
-        amp=amp_mode(args.amp, device),
-    )
+    weights = find_weights(args.model)
+    predictor = predictor_for(weights, args)
     video = generate_video(0, args.frames, args.height, args.width, args.objects)
     times, last = [], time.perf_counter()
     for _, result in predictor.stream(iter(video.frames), {0: video.visible[0]}):
@@ -52,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     seconds = sum(steady) / len(steady)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     say(
-        f"{weights.title}, {args.width}x{args.height}, {args.objects} objects, {device}",
+        f"{weights.title}, {args.width}x{args.height}, {args.objects} objects, {predictor.engine.device}",
         f"{seconds:.3f} s per frame, {1 / seconds:.2f} frames per second, peak RSS {peak:.0f} MB",
     )
     return 0

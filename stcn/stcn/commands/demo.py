@@ -63,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     summary = predict_video(job.video, job.masks, args.output, predictor, weights, gif=True)
     scores = _score(job, args.output, summary)
     command = ["stcn", "demo", *argv]
-    _report(job, args.output, summary, scores, weights, command)
+    device = "CPU" if predictor.engine.device.type == "cpu" else "GPU"
+    _report(job, args.output, summary, scores, weights, command, device)
     say(
         f"{summary['num_frames']} frames at {summary['fps']:.1f} frames per second",
         *(
@@ -143,6 +144,7 @@ def _report(
     scores: dict[str, Any],
     weights: Weights,
     command: list[str],
+    device: str,
 ) -> None:
     numbers: dict[str, Any] = {
         "frames": summary["num_frames"],
@@ -161,7 +163,7 @@ def _report(
         summary=f"{job.video.name}, segmented from {len(job.masks)} given mask(s).",
         numbers=numbers,
         weights={weights.title: f"sha256 {weights.sha256[:16]}…"},
-        device="CPU" if not _cuda() else "GPU",
+        device=device,
         versions=package_versions(),
         charts=charts,
         tables=tables,
@@ -169,12 +171,6 @@ def _report(
         files={"overlay video": "overlay.mp4", "result": "result.json", "masks": "masks"},
     )
     write_report(output / "report.html", report)
-
-
-def _cuda() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def _chart(scores: dict[str, Any]) -> Chart:
