@@ -44,8 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     steady = times[2:] or times
     seconds = sum(steady) / len(steady)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    device = predictor.engine.device
     say(
-        f"{weights.title}, {args.width}x{args.height}, {args.objects} objects, {predictor.engine.device}",
+        f"{weights.title}, {args.width}x{args.height}, {args.objects} objects, {device}",
         f"{seconds:.3f} s per frame, {1 / seconds:.2f} frames per second, peak RSS {peak:.0f} MB",
     )
     return 0
