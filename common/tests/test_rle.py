@@ -162,3 +162,9 @@ def test_encode_wants_two_dimensions():
     with pytest.raises(MaskError, match="two dimensions"):
         rle.encode(np.zeros((2, 2, 2)))
     assert rle.encode(np.full((2, 2), 7)) == rle.encode(np.ones((2, 2), bool))
+
+
+@pytest.mark.parametrize("counts", [[3, -1], [1 << 32], np.array([-5])])
+def test_runs_that_no_string_can_hold(counts):
+    with pytest.raises(MaskError, match="RLE runs lie in"):
+        rle.counts_to_string(counts)

@@ -238,18 +238,16 @@ def string_to_counts(string: str | bytes) -> NDArray[np.int64]:
 
 
 def counts_to_string(counts: Sequence[int] | NDArray[np.integer]) -> str:
-    """Encodes run lengths as the compressed string; the inverse of `string_to_counts`."""
-    runs = [int(count) for count in counts]
-    characters: list[str] = []
-    for i, run in enumerate(runs):
-        rest = run - runs[i - 2] if i > 2 else run
-        more = True
-        while more:
-            group = rest & 31
-            rest >>= 5
-            more = rest != -1 if group & 16 else rest != 0
-            characters.append(chr(48 + (group | 32 if more else group)))
-    return "".join(characters)
+    """Encodes run lengths as the compressed string; the inverse of `string_to_counts`.
+
+    Raises:
+        MaskError: a run that is negative or longer than the 32 bits of the library.
+    """
+    runs = np.asarray(counts, np.int64).reshape(-1)
+    if len(runs) and (runs.min() < 0 or runs.max() >= 1 << 32):
+        raise MaskError(f"RLE runs lie in 0..2^32-1, not {runs.min()}..{runs.max()}")
+    # The library writes the string from the runs alone, whatever the size.
+    return str(coco_mask.frPyObjects({"size": [1, 1], "counts": runs}, 1, 1)["counts"], "ascii")
 
 
 def _size_of(rle: Mapping[str, Any]) -> tuple[int, int]:
