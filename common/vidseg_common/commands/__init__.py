@@ -1,0 +1,1 @@
+"""The commands of `vidseg`, one module each."""

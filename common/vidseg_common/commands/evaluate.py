@@ -1,0 +1,145 @@
+"""`vidseg evaluate`: results scored by a metric; table, JSON, CSV and an HTML report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vidseg_common.arguments import ArgumentParser
+from vidseg_common.commands.common import (
+    add_quiet_flag,
+    add_split_flags,
+    open_data,
+    say,
+    warn,
+)
+from vidseg_common.conversion import select_videos
+from vidseg_common.datasets.annotations import AnnotationSet
+from vidseg_common.errors import DatasetError, UserError
+from vidseg_common.evaluation_report import Pictures, write_evaluation
+from vidseg_common.files import check_writable
+from vidseg_common.metric_registry import METRICS, Metric, Scores, find_metric
+from vidseg_common.metrics.parallel import available_cpus, positive_int
+
+_OF_FOLDERS = ("resolution", "void", "all_frames", "seen")
+Sets = tuple[AnnotationSet, AnnotationSet]
+
+
+def build_parser() -> ArgumentParser:
+    """The flags."""
+    parser = ArgumentParser(
+        "vidseg evaluate", description="Score results; exit status 0 = scored, 2 = bad input."
+    )
+    add = parser.add_argument
+    add("--metric", required=True, metavar="NAME", help=", ".join(METRICS))
+    add("--gt", type=Path, required=True, metavar="PATH", help="ground truth")
+    add("--pred", type=Path, required=True, metavar="PATH", help="results")
+    add("--gt-format", metavar="NAME", help="format of the ground truth (default: by metric)")
+    add("--pred-format", metavar="NAME", help="format of the results (default: by metric)")
+    add("-o", "--output", type=Path, metavar="DIR",
+        help="folder for result.json, table.txt, CSV files and report.html")  # fmt: skip
+    add("--images", type=Path, metavar="DIR", help="images for the pictures of the report")
+    add("--videos", nargs="+", metavar="NAME", help="only these videos")
+    add_split_flags(parser)
+    add("--workers", type=positive_int, default=available_cpus(), help="processes")
+    add("--worst", type=int, default=5, metavar="N", help="worst videos in the report")
+    add("--frames", type=int, default=3, metavar="N", help="worst frames of each")
+    add("--min-score", type=float, default=0.3, metavar="X", help="worse ones are not drawn")
+    add("--class-agnostic", action="store_true", default=None, help="pool categories (coco)")
+    folders = parser.add_argument_group("metrics on folders of masks")
+    folders.add_argument("--resolution", metavar="NAME", help="folder of DAVIS masks (480p)")
+    folders.add_argument("--void", type=int, metavar="N", help="value that means no label (folder)")
+    folders.add_argument("--all-frames", action="store_true", default=None,
+                         help="score the given first frame too (folder, youtube-vos)")  # fmt: skip
+    folders.add_argument("--seen", type=Path, metavar="META.json",
+                         help="meta file of the training categories (youtube-vos)")  # fmt: skip
+    add_quiet_flag(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Scores results.
+
+    Returns:
+        0, the exit status.
+
+    Raises:
+        UserError: bad input; all problems that were met are listed.
+        OSError: a file cannot be written.
+    """
+    words = list(sys.argv[2:] if argv is None else argv)
+    options = build_parser().parse_args(words)
+    metric = find_metric(options.metric)
+    for path in (options.gt, options.pred):
+        if not path.exists():
+            raise UserError(f"nothing at {path}")
+    if options.output is not None:
+        check_writable(options.output)
+    scores, sets = _score(metric, options)
+    notes = list(getattr(scores, "warnings", ()))
+    warn(notes)
+    say(scores.table().rstrip("\n"))
+    if options.output is None:
+        return 0
+    pictures, remarks = _pictures(metric, options, sets)
+    files = write_evaluation(
+        options.output,
+        metric,
+        scores,
+        command=["vidseg", "evaluate", *words],
+        pictures=pictures,
+        notes=[*notes, *remarks],
+        progress=not options.quiet,
+    )
+    say("", *(f"  {path}" for path in files))
+    return 0
+
+
+def _score(metric: Metric, options: argparse.Namespace) -> tuple[Scores, Sets | None]:
+    common = {"workers": options.workers, "progress": not options.quiet}
+    own = {name: getattr(options, name) for name in _OF_FOLDERS}
+    if metric.on_folders:
+        given = {name: value for name, value in own.items() if value is not None}
+        more = {"split": options.split, "videos": options.videos, **given, **common}
+        return metric.evaluate_folders(options.gt, options.pred, **more), None
+    sets = _read(metric, options)
+    asked: dict[str, Any] = {**common, **own, "class_agnostic": options.class_agnostic}
+    return metric.evaluate(*sets, **asked), sets
+
+
+def _read(metric: Metric, options: argparse.Namespace) -> Sets:
+    """Ground truth and results as annotation sets."""
+    truth, _ = open_data(
+        options, options.gt, name=options.gt_format or metric.truth, images=options.images
+    )
+    if not truth.has_annotations:
+        raise UserError(
+            f"{options.gt} has no annotations (a hidden split): nothing to score against; "
+            "`vidseg validate` checks the results and `vidseg pack` makes the submission"
+        )
+    asked, options.split = options.split, None
+    name = options.pred_format or metric.results
+    found, _ = open_data(options, options.pred, name=name, truth=truth)
+    options.split = asked
+    if options.videos is None:
+        return truth, found
+    return select_videos(truth, options.videos), select_videos(found, options.videos)
+
+
+def _pictures(
+    metric: Metric, options: argparse.Namespace, sets: Sets | None
+) -> tuple[Pictures | None, list[str]]:
+    """What the pictures are made of, and remarks about them."""
+    if options.worst < 1 or options.frames < 1:
+        return None, []
+    if sets is None:
+        try:
+            sets = _read(metric, options)
+        except DatasetError as error:
+            # The score stands; masks that only the metric accepts cannot be drawn.
+            return None, [f"no pictures: {error}"]
+    remarks = [] if sets[0].image_root else ["no images known (--images): masks are on grey"]
+    return Pictures(*sets, options.worst, options.frames, options.min_score), remarks

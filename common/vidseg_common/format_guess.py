@@ -1,0 +1,178 @@
+"""Tells the annotation format of a file or folder by what is in it.
+
+Only as much is read as decides: the beginning of a JSON file, one mask of a folder.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ijson
+from PIL import Image, UnidentifiedImageError
+
+from vidseg_common.errors import UserError
+
+_OVIS_ONLY = {"category vehical", "category poultry"}
+_NEWER_ONLY = {"category flying_disc", "category squirrel", "category whale"}
+_MOTS_FIELDS = 6
+
+
+def guess_format(path: str | Path, *, is_results: bool = False) -> str:
+    """Names the format of annotations or results.
+
+    Args:
+        path: a JSON file, a text file, or a folder.
+        is_results: names the format of results where ground truth looks the same.
+
+    Raises:
+        UserError: nothing is there, or it looks like none of the formats.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"nothing at {path}")
+    found = _of_folder(path) if path.is_dir() else _of_file(path)
+    if found is None:
+        raise UserError(f"{path} looks like no known format; name it (`vidseg formats` lists them)")
+    return _AS_RESULTS.get(found, found) if is_results else found
+
+
+_AS_RESULTS = {
+    "davis2016": "davis-results",
+    "davis2017": "davis-results",
+    "mask-folder": "davis-results",
+    "youtube-vos": "youtube-vos-results",
+    "kitti-mots-txt": "kitti-mots-results",
+    "kitti-mots-png": "kitti-mots-results",
+}
+
+
+def _of_file(path: Path) -> str | None:
+    if path.suffix == ".txt":
+        return "kitti-mots-txt" if _is_mots_line(path) else None
+    if path.suffix == ".zip":
+        return "ytvis-results"
+    if path.suffix == ".pkl":
+        return "sailvos-results"
+    if path.suffix != ".json":
+        return None
+    try:
+        with path.open("rb") as file:
+            return _of_json(ijson.parse(file, use_float=True))
+    except (ijson.JSONError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from None
+
+
+def _is_mots_line(path: Path) -> bool:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        words = file.readline().split()
+    return len(words) == _MOTS_FIELDS and all(word.isdigit() for word in words[:-1])
+
+
+def _of_json(events: Iterator[tuple[str, str, Any]]) -> str | None:
+    _, first, _ = next(events)
+    if first == "start_array":
+        return _of_results(events)
+    if first != "start_map":
+        return None
+    evidence: set[str] = set()
+    for prefix, event, value in events:
+        if event == "map_key":
+            evidence.add(f"{prefix}.{value}".lstrip("."))
+        elif prefix == "categories.item.name":
+            evidence.add(f"category {value}".lower())
+        elif prefix == "categories" and event == "end_array":
+            evidence.add("categories end")
+        found = _of_evidence(evidence)
+        if found:
+            return found
+    return "ytvis2019" if "videos.item.file_names" in evidence else None
+
+
+def _of_results(events: Iterator[tuple[str, str, Any]]) -> str:
+    keys = {value for prefix, event, value in itertools.islice(events, 4000)
+            if event == "map_key" and prefix == "item"}  # fmt: skip
+    # An empty list is a valid, if poor, result of either kind; video results come first here.
+    return "coco-results" if "image_id" in keys else "ytvis-results"
+
+
+def _of_evidence(evidence: set[str]) -> str | None:
+    """The format that the keys seen so far decide, None while they do not."""
+    if "annotations.item.occlusion" in evidence:
+        return "ovis"
+    if "images.item.image_path" in evidence:
+        return "stemseg-image"
+    if "sequences" in evidence:
+        return "stemseg-video"
+    if evidence & {"images.item.frame_id", "annotations.item.occlude_rate"}:
+        return "sailvos"
+    if "annotations.item.image_id" in evidence and "videos" not in evidence:
+        return "coco"
+    if "videos.item.file_names" in evidence and "categories end" in evidence:
+        if evidence & _OVIS_ONLY:
+            return "ovis"
+        return "ytvis2021" if evidence & _NEWER_ONLY else "ytvis2019"
+    return None
+
+
+def _of_folder(path: Path) -> str | None:
+    if (path / "seqmaps").is_dir() or any(path.glob("*/gt/gt.txt")):
+        return "mots-challenge"
+    if (path / "SegmentationObject").is_dir():
+        return "pascal-voc"
+    if any((path / name).is_dir() for name in ("ImageSets",)):
+        return _of_davis(path)
+    if (path / "meta.json").is_file() or any(path.glob("*/meta.json")):
+        return "youtube-vos"
+    if any(path.glob("*/instances/*.png")) or any(path.glob("*/v*/instances/*.png")):
+        return "mapillary"
+    texts = sorted(path.glob("*.txt"))
+    if texts and any(_is_mots_line(text) for text in texts):
+        return "kitti-mots-txt"
+    for name in ("instances_txt", "instances"):
+        if (path / name).is_dir():
+            return "kitti-mots-txt" if name == "instances_txt" else "kitti-mots-png"
+    masks = path / "Annotations" if (path / "Annotations").is_dir() else path
+    mode = _mode_of(next(iter(sorted(masks.glob("*/*.png"))), None))
+    if mode is not None:
+        return "kitti-mots-png" if mode.startswith("I") else "mask-folder"
+    return _of_only_json(path)
+
+
+def _of_davis(path: Path) -> str:
+    if (path / "Annotations_unsupervised").is_dir() and not (path / "Annotations").is_dir():
+        return "davis2019"
+    if (path / "ImageSets" / "2017").is_dir():
+        return "davis2017"
+    if (path / "ImageSets" / "2019").is_dir():
+        return "davis2019"
+    return "davis2016"
+
+
+def _mode_of(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        with Image.open(path) as image:
+            return image.mode
+    except (UnidentifiedImageError, OSError):
+        return None
+
+
+def _of_only_json(path: Path) -> str | None:
+    files = [file for file in sorted(path.glob("*.json")) if not _is_meta(file)]
+    return _of_file(files[0]) if len(files) == 1 else None
+
+
+def _is_meta(path: Path) -> bool:
+    """Whether a JSON file tells of a data set but holds no annotations, such as split.json."""
+    if path.stat().st_size > 1 << 20:
+        return False
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(content, dict) and "split_of" in content

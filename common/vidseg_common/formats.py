@@ -1,0 +1,253 @@
+"""The annotation formats by name: how each is read, written and checked.
+
+A format is a module of `vidseg_common.datasets`, imported when it is first used. Every format is
+read into, and written from, the records of `datasets.annotations`, so that any pair converts.
+Source: spec common section 1.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vidseg_common.arguments import did_you_mean
+from vidseg_common.datasets.annotations import AnnotationSet, Category, Problem
+from vidseg_common.datasets.category_names import CATEGORY_NAMES, standard_categories
+from vidseg_common.errors import UserError
+
+_DATASETS = "vidseg_common.datasets"
+
+
+@dataclass(frozen=True)
+class Format:
+    """One annotation format.
+
+    Attributes:
+        name: as it is typed.
+        title: one line that says what it is.
+        module: module of `vidseg_common.datasets` that knows it.
+        file_name: name of the annotation file below the root, "" where the format is a folder.
+        images: where images lie below the root of a data set, with "{split}" for the split.
+        inner: folder of the images within that of their video, ending in "/".
+        numbering: digits and first number of frame names, where the format prescribes them.
+        split: the split that is written where none is asked for, "" without splits.
+        is_results: predictions, which are read beside their ground truth.
+        is_still: holds single images.
+        has_fixed_categories: any other than those of `categories` cannot be held.
+        options: keyword arguments of its functions that tell it from its relatives.
+        functions: names of its functions, where they are not the usual ones.
+    """
+
+    name: str
+    title: str
+    module: str
+    file_name: str = ""
+    images: str = "JPEGImages"
+    inner: str = ""
+    numbering: tuple[int, int] | None = None
+    split: str = ""
+    is_results: bool = False
+    is_still: bool = False
+    has_fixed_categories: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    functions: Mapping[str, str] = field(default_factory=dict)
+
+    def function(self, role: str) -> Callable[..., Any]:
+        """The function of its module for "read", "write" or "validate".
+
+        Raises:
+            UserError: the format has none, such as one that is only read.
+        """
+        usual = f"{role}_results" if self.is_results else role
+        module = importlib.import_module(f"{_DATASETS}.{self.module}")
+        found = getattr(module, self.functions.get(role, usual), None)
+        if found is None:
+            raise UserError(f"the format {self.name} has no function to {role} it")
+        return found
+
+    def can(self, role: str) -> bool:
+        """Whether the format has a function for "read", "write" or "validate"."""
+        module = importlib.import_module(f"{_DATASETS}.{self.module}")
+        usual = f"{role}_results" if self.is_results else role
+        return hasattr(module, self.functions.get(role, usual))
+
+    def read(
+        self, path: str | Path, *, truth: AnnotationSet | None = None, **asked: Any
+    ) -> AnnotationSet:
+        """Reads a data set or results; strict.
+
+        Args:
+            path: the annotation file, or the folder that holds it.
+            truth: the ground truth that results belong to.
+            **asked: `images`, `split`, `kind`, `progress`; None counts as not asked.
+
+        Raises:
+            UserError: it cannot be read; all problems that were met are listed.
+        """
+        return self._call("read", self.locate(path), truth, asked)
+
+    def write(self, annotations: AnnotationSet, out: str | Path, **asked: Any) -> list[str]:
+        """Writes annotations, never images.
+
+        Args:
+            annotations: what to write.
+            out: the annotation file, or the root folder of the data set.
+            **asked: `split`, `kind`, `progress`; None counts as not asked.
+
+        Returns:
+            What the format could not hold.
+
+        Raises:
+            UserError: the format cannot hold it at all.
+            OSError: a file cannot be written.
+        """
+        write = self.function("write")
+        return write(annotations, Path(out), **self._arguments(write, asked)) or []
+
+    def validate(
+        self, path: str | Path, *, truth: AnnotationSet | None = None, **asked: Any
+    ) -> list[Problem]:
+        """Lists everything that is wrong; arguments as `read`."""
+        return self._call("validate", self.locate(path), truth, asked)
+
+    def locate(self, path: str | Path) -> Path:
+        """The annotation file where a folder was named and the format is one file.
+
+        Raises:
+            UserError: the folder has no such file, or several.
+        """
+        path = Path(path)
+        if not self.file_name or not path.is_dir():
+            return path
+        if (path / self.file_name).is_file():
+            return path / self.file_name
+        found = sorted(path.glob(f"*{Path(self.file_name).suffix}"))
+        if len(found) != 1:
+            names = ", ".join(p.name for p in found[:5]) or "none"
+            raise UserError(
+                f"{path}: expected {self.file_name} for the format {self.name}, or a single file "
+                f"*{Path(self.file_name).suffix}, found {names}; name the file"
+            )
+        return found[0]
+
+    def image_root(self, path: str | Path, split: str | None = None) -> Path | None:
+        """Where the images beside an annotation file lie; None where the reader finds them."""
+        if not self.file_name:
+            return None
+        path = Path(path)
+        root = path if path.is_dir() else path.parent
+        folder = root / self.images.format(split=split or self.split)
+        return folder if folder.is_dir() else None
+
+    def _call(
+        self, role: str, path: Path, truth: AnnotationSet | None, asked: Mapping[str, Any]
+    ) -> Any:
+        function = self.function(role)
+        arguments = self._arguments(function, asked)
+        if self.is_results:
+            return function(path, truth, **arguments)
+        return function(path, **arguments)
+
+    def _arguments(self, function: Callable[..., Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Keyword arguments of a function: what tells the format apart, and what was asked for."""
+        taken = inspect.signature(function).parameters
+        chosen = {name: value for name, value in self.options.items() if name in taken}
+        for name, value in asked.items():
+            if value is None:
+                continue
+            if name in taken:
+                chosen[name] = value
+            elif name not in ("progress", "images"):
+                raise UserError(f"the format {self.name} has no {name}; leave --{name} out")
+        return chosen
+
+    def categories(self) -> tuple[Category, ...]:
+        """The categories of the benchmark, () where it has none of its own."""
+        if self.name in CATEGORY_NAMES:
+            return standard_categories(self.name)
+        return MOTS_CATEGORIES if self.has_fixed_categories else ()
+
+
+MOTS_CATEGORIES = (Category(1, "car"), Category(2, "pedestrian"))
+"""What KITTI-MOTS and MOTSChallenge annotate."""
+
+
+def _youtube_vis(name: str, title: str) -> Format:
+    return Format(name, title, "youtube_vis", "instances.json")
+
+
+def _masks(name: str, title: str, form: str, **more: Any) -> Format:
+    options = {"form": form}
+    return Format(name, title, "mask_folder", options=options, **more)
+
+
+def _mots(name: str, title: str, form: str, **more: Any) -> Format:
+    return Format(name, title, "mots", options={"form": form}, has_fixed_categories=True, **more)
+
+
+def _results(name: str, title: str, module: str, file_name: str = "", **more: Any) -> Format:
+    return Format(name, title, module, file_name, is_results=True, **more)
+
+
+_DAVIS: Mapping[str, Any] = {"images": "JPEGImages/480p", "numbering": (5, 0), "split": "val"}
+
+FORMATS: Mapping[str, Format] = {
+    entry.name: entry
+    for entry in (
+        _masks("davis2016", "DAVIS 2016: one object, grey PNG", "davis2016", **_DAVIS),
+        _masks("davis2017", "DAVIS 2017 semi-supervised: palette PNG", "davis2017", **_DAVIS),
+        _masks("davis2019", "DAVIS 2019 unsupervised: palette PNG, 255 void", "davis2019",
+               **_DAVIS),
+        _masks("mask-folder", "any folder of masks, VIDEO/NAME.png", "folder"),
+        Format("youtube-vos", "YouTube-VOS: palette PNG and meta.json", "youtube_vos_annotations",
+               images="{split}/JPEGImages", split="train"),
+        _youtube_vis("ytvis2019", "YouTube-VIS 2019 JSON"),
+        _youtube_vis("ytvis2021", "YouTube-VIS 2021 JSON"),
+        _youtube_vis("ovis", "OVIS JSON, with occlusion levels"),
+        _mots("kitti-mots-png", "KITTI-MOTS: 16-bit PNG", "png",
+              images="training/image_02", numbering=(6, 0)),
+        _mots("kitti-mots-txt", "KITTI-MOTS: one text file per sequence", "txt",
+              images="training/image_02", numbering=(6, 0)),
+        _mots("mots-challenge", "MOTSChallenge: SEQ/gt/gt.txt and seqinfo.ini", "challenge",
+              inner="img1/", numbering=(6, 1)),
+        Format("coco", "COCO instances JSON", "coco", "instances.json", images="images",
+               is_still=True),
+        Format("pascal-voc", "Pascal VOC: SegmentationObject and SegmentationClass", "pascal_voc",
+               is_still=True),
+        Format("mapillary", "Mapillary Vistas: instances PNG and config.json", "mapillary",
+               images="{split}/images", is_still=True),
+        Format("stemseg-video", "STEm-Seg JSON of videos", "stemseg_json", "annotations.json",
+               options={"kind": "video"}),
+        Format("stemseg-image", "STEm-Seg JSON of images", "stemseg_json", "annotations.json",
+               is_still=True, options={"kind": "image"}),
+        Format("sailvos", "SAIL-VOS JSON: amodal, visible or joint", "sailvos",
+               images="sailvos_png", inner="images/", split="valid"),
+        _results("davis-results", "results of DAVIS or any mask folder", "mask_folder"),
+        _results("youtube-vos-results", "results of YouTube-VOS", "youtube_vos_annotations"),
+        _results("ytvis-results", "results of YouTube-VIS", "youtube_vis", "results.json"),
+        _results("ovis-results", "results of OVIS", "youtube_vis", "results.json"),
+        _results("kitti-mots-results", "results of KITTI-MOTS, txt or PNG", "mots",
+                 has_fixed_categories=True),
+        _results("coco-results", "results of COCO", "coco", "results.json", is_still=True),
+        _results("sailvos-results", "results of SAIL-VOS, pickle", "sailvos_results",
+                 "results.pkl"),
+    )
+}  # fmt: skip
+"""Every format by its name."""
+
+
+def find_format(name: str) -> Format:
+    """The format of a name.
+
+    Raises:
+        UserError: there is none; the nearest name is told.
+    """
+    if name not in FORMATS:
+        raise UserError(
+            f"unknown format {name!r}{did_you_mean(name, FORMATS)} (`vidseg formats` lists them)"
+        )
+    return FORMATS[name]

@@ -1,0 +1,144 @@
+"""The metrics by name: which module computes each, and on which formats.
+
+Source: spec common sections 4 to 7.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from vidseg_common.arguments import did_you_mean
+from vidseg_common.datasets.annotations import AnnotationSet
+from vidseg_common.errors import UserError
+
+Row = Mapping[str, Any]
+
+
+class Scores(Protocol):
+    """What every metric returns."""
+
+    @property
+    def numbers(self) -> Mapping[str, float]:
+        """The headline numbers, in order."""
+
+    def per_class(self) -> Sequence[Row]:
+        """One row per category; none where the metric knows no categories."""
+
+    def per_video(self) -> Sequence[Row]:
+        """One row per video, which "video" names."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything at full precision."""
+
+    def table(self) -> str:
+        """The numbers as the official tool prints them."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: as it is typed.
+        title: one line that says what it is.
+        module: module of `vidseg_common.metrics` with its `evaluate`.
+        truth: format of the ground truth where none is named and none can be guessed.
+        results: format of the results where none is named.
+        video_score: column of `per_video` by which videos are ordered, worst first.
+        lower_is_better: whether a small value of that column is good.
+        options: keyword arguments that tell it from its relatives.
+        on_folders: whether it reads folders of masks itself.
+    """
+
+    name: str
+    title: str
+    module: str
+    truth: str
+    results: str
+    video_score: str
+    lower_is_better: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    on_folders: bool = False
+
+    def evaluate(self, truth: AnnotationSet, predictions: AnnotationSet, **asked: Any) -> Scores:
+        """Scores results that were read.
+
+        Args:
+            truth: ground truth.
+            predictions: results.
+            **asked: `workers`, `progress` and what the metric takes besides; None counts as not
+                asked.
+
+        Raises:
+            UserError: they do not fit together, or the metric does not take an option.
+        """
+        function = importlib.import_module(f"vidseg_common.metrics.{self.module}").evaluate
+        taken = inspect.signature(function).parameters
+        chosen = dict(self.options)
+        for name, value in asked.items():
+            if value is None:
+                continue
+            if name in taken:
+                chosen[name] = value
+            elif name not in ("workers", "progress"):
+                raise UserError(f"the metric {self.name} takes no --{name.replace('_', '-')}")
+        scores: Scores = function(truth, predictions, **chosen)
+        return scores
+
+    def evaluate_folders(self, truth: Path, predictions: Path, **asked: Any) -> Scores:
+        """Scores folders of masks; arguments of `metrics.folder_scores`."""
+        from vidseg_common.metrics import folder_scores
+
+        scores: Scores = folder_scores.evaluate(self.name, truth, predictions, **asked)
+        return scores
+
+
+def _folder_metric(name: str, title: str, truth: str, results: str = "davis-results") -> Metric:
+    return Metric(name, title, "folder_scores", truth, results, "J&F", on_folders=True)
+
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        _folder_metric("davis", "J&F of DAVIS 2017, semi-supervised", "davis2017"),
+        _folder_metric("davis-unsupervised", "J&F of DAVIS 2019, unsupervised", "davis2019"),
+        _folder_metric("davis2016", "J&F of DAVIS 2016, one object", "davis2016"),
+        _folder_metric("folder", "J&F of any folders of masks", "mask-folder"),
+        _folder_metric("youtube-vos", "J and F of seen and unseen categories, local rule",
+                       "youtube-vos", "youtube-vos-results"),
+        Metric("ytvis", "video AP of YouTube-VIS", "video_ap", "ytvis2019", "ytvis-results", "AP"),
+        Metric("ovis", "video AP of OVIS, by occlusion", "video_ap", "ovis", "ovis-results", "AP",
+               options={"protocol": "ovis"}),
+        Metric("coco-bbox", "AP of boxes in images", "coco_ap", "coco", "coco-results", "AP",
+               options={"iou_type": "bbox"}),
+        Metric("coco-segm", "AP of masks in images", "coco_ap", "coco", "coco-results", "AP",
+               options={"iou_type": "segm"}),
+        Metric("mots", "sMOTSA, MOTSA, MOTSP of KITTI-MOTS", "mots", "kitti-mots-txt",
+               "kitti-mots-results", "sMOTSA"),
+        Metric("hota", "HOTA, CLEAR and Identity of masks", "hota", "kitti-mots-txt",
+               "kitti-mots-results", "HOTA"),
+        Metric("mot", "MOTA and IDF1 of boxes", "tracking", "kitti-mots-txt",
+               "kitti-mots-results", "MOTA"),
+        Metric("sailvos-image", "AP of SAIL-VOS images, amodal and visible", "amodal_ap",
+               "sailvos", "sailvos-results", "AP", options={"level": "image"}),
+        Metric("sailvos-video", "AP of SAIL-VOS videos, amodal and visible", "amodal_ap",
+               "sailvos", "sailvos-results", "AP", options={"level": "video"}),
+    )
+}  # fmt: skip
+"""Every metric by its name."""
+
+
+def find_metric(name: str) -> Metric:
+    """The metric of a name.
+
+    Raises:
+        UserError: there is none; the nearest name is told.
+    """
+    if name not in METRICS:
+        raise UserError(f"unknown metric {name!r}{did_you_mean(name, METRICS)}")
+    return METRICS[name]
