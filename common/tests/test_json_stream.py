@@ -106,7 +106,7 @@ def test_reads_a_member_of_a_zip(tmp_path):
         ("3", "expected an object"),
         ('{"a": [1,\n 2', r"line 2, column 3: expected \",\" or \"\]\" \(the file is cut off"),
         ('{"a": [1,\n {"b": tru', "line 2, column 8: item 2 of 'a': Expecting value"),
-        ('{"a": [1,\n {"b": "xy', "item 2 of 'a': Unterminated string"),
+        ('{"a": [1,\n {"b": "xy', "item 2 of 'a': Unterminated string.*cut off"),
         ('{"a": [1, 2,]}', "line 1, column 13: item 3 of 'a': Expecting value"),
         ('{"a": [1 2]}', 'column 10: expected ","'),
         ('{"a" 1}', 'expected ":"'),
@@ -133,6 +133,10 @@ def test_an_object_where_a_list_is_wanted(tmp_path, keys):
     path.write_text('"text"')
     with pytest.raises(DatasetError, match="expected a"):
         list(iter_entries(path, keys))
+    path.write_text('{"a": 1}')
+    if keys == [ROOT]:
+        with pytest.raises(DatasetError, match="expected a list at the top"):
+            list(iter_entries(path, keys))
 
 
 def test_not_text_missing_or_a_folder(tmp_path):

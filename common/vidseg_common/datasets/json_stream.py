@@ -107,7 +107,7 @@ def _entries(
         first = window.peek()
         if first == "[" and ROOT in keys:
             yield from _list_entries(window, ROOT)
-        elif first == "{":
+        elif first == "{" and set(keys) != {ROOT}:
             yield from _object_entries(window, frozenset(keys))
         else:
             wanted = "a list" if set(keys) == {ROOT} else "an object {...}"
@@ -228,7 +228,8 @@ class _Window:
         """Raises the error that names the place: here, or a position of the window."""
         end = self._pos if pos is None else pos
         line, column = self._place(end)
-        if self._at_end and not self._text[end:].strip():
+        is_open = "Unterminated" in message or not self._text[end:].strip()
+        if self._at_end and is_open:
             message += " (the file is cut off here)"
         raise DatasetError(f"{self._name}: line {line}, column {column}: {message}")
 
