@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import combinations, groupby
 from pathlib import Path
 
 import numpy as np
@@ -198,9 +198,16 @@ def _problems_between(entries: Sequence[_Entry]) -> Iterable[Problem]:
             if entry.object.rle["size"] != size:
                 got, want = ("x".join(map(str, s)) for s in (entry.object.rle["size"], size))
                 yield entry.problem("height", f"a mask of {got} among masks of {want}")
-        masks = [entry.object.rle for entry in together if entry.object.rle["size"] == size]
-        if len(seen) == len(together) and has_overlap(masks):
-            yield together[-1].problem("rle", f"masks of frame {frame} overlap")
+        same = [entry for entry in together if entry.object.rle["size"] == size]
+        if len(seen) == len(together) and has_overlap([entry.object.rle for entry in same]):
+            yield from _overlaps(same)
+
+
+def _overlaps(entries: Sequence[_Entry]) -> Iterable[Problem]:
+    for one, other in combinations(entries, 2):
+        if has_overlap([one.object.rle, other.object.rle]):
+            ids = f"{one.object.track_id} and {other.object.track_id}"
+            yield other.problem("rle", f"masks of {ids} overlap in frame {one.object.frame}")
 
 
 def format_txt(objects: Iterable[MotsObject]) -> str:
