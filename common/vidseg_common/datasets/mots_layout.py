@@ -226,7 +226,7 @@ def _challenge_layout(path: Path, tree: Path, images: Path | None) -> MotsLayout
     names = read_name_list(seqmap)[1:] if seqmap.is_file() else list_folders(tree)
     for name in names:
         info = _seqinfo(tree / name / "seqinfo.ini", layout.problems)
-        if images is not None:
+        if images is not None and not (images / name / info.image_folder).is_dir():
             info = replace(info, image_folder="")
         layout.add(name, tree / name / "gt" / "gt.txt", info.length, info)
     if images is None and not any(tree.glob("*/img*/*")):
