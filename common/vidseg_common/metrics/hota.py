@@ -44,6 +44,7 @@ __all__ = [
     "combine_scores",
     "evaluate",
     "evaluate_files",
+    "evaluate_pairs",
     "score_sequence",
 ]
 
@@ -250,7 +251,9 @@ def evaluate(
         DatasetError: videos that do not fit.
     """
     pairs = pair_clips(truth, predictions)
-    return _evaluate(pairs, truth.category_names(), compat, workers, progress)
+    return evaluate_pairs(
+        pairs, truth.category_names(), compat=compat, workers=workers, progress=progress
+    )
 
 
 def evaluate_files(
@@ -264,16 +267,29 @@ def evaluate_files(
 ) -> HotaResult:
     """Scores MOTS result files; arguments and errors as in `mots.evaluate_files`."""
     pairs = pair_files(Path(results), Path(truth), sequences)
-    return _evaluate(pairs, CLASS_NAMES, compat, workers, progress)
+    return evaluate_pairs(pairs, CLASS_NAMES, compat=compat, workers=workers, progress=progress)
 
 
-def _evaluate(
+def evaluate_pairs(
     pairs: Sequence[SequencePair],
     classes: Mapping[int, str],
-    compat: bool,
-    workers: int,
-    progress: bool,
+    *,
+    compat: bool = False,
+    workers: int = 1,
+    progress: bool = False,
 ) -> HotaResult:
+    """Scores sequences, wherever their objects come from.
+
+    Args:
+        pairs: the sequences.
+        classes: names of the classes to score, by number.
+        compat: quirks of the tracking tool included.
+        workers: number of processes.
+        progress: shows a bar on stderr.
+
+    Raises:
+        DatasetError: malformed files or masks that do not fit; all problems in one message.
+    """
     if not classes:
         raise DatasetError("the ground truth has no classes to score")
     score = partial(_score, class_ids=tuple(classes), compat=compat)

@@ -103,16 +103,19 @@ class ClassSequence:
         return sum(len(frame.pred) for frame in self.frames)
 
 
-def frames_of_objects(objects: Iterable[MotsObject], num_frames: int) -> list[FrameObjects]:
+def frames_of_objects(
+    objects: Iterable[MotsObject], num_frames: int, *, first_frame: int = 0
+) -> list[FrameObjects]:
     """Sorts the objects of a sequence file by frame.
 
     Args:
         objects: as `read_sequence` returns them.
         num_frames: number of frames; those without objects are empty.
+        first_frame: number of the first frame.
     """
     frames = [FrameObjects() for _ in range(num_frames)]
     for found in objects:
-        frame = frames[found.frame]
+        frame = frames[found.frame - first_frame]
         if found.class_id == IGNORE_CLASS:
             frame.ignore.append(found.rle)
         else:
@@ -201,8 +204,9 @@ def overlaps_of_pair(pair: SequencePair, *, exclusive: bool = False) -> list[Fra
 
 def _frames_of(source: SequenceSource, pair: SequencePair, exclusive: bool) -> list[FrameObjects]:
     if isinstance(source, Path):
-        objects = read_sequence(source, num_frames=pair.num_frames)
-        return frames_of_objects(objects, pair.num_frames)
+        first = pair.first_frame
+        objects = read_sequence(source, num_frames=pair.num_frames, first_frame=first)
+        return frames_of_objects(objects, pair.num_frames, first_frame=first)
     frames = frames_of_clip(source)
     if exclusive:
         bad = [t for t, frame in enumerate(frames) if _has_overlap(frame.masks)]

@@ -1,12 +1,12 @@
 """Texts and files of the tracking metrics in the form of the official tools.
 
-Source: spec common sections 6 and 7.
+Source: spec common section 6.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -17,7 +17,6 @@ __all__ = [
     "family_table",
     "json_numbers",
     "mean_over_classes",
-    "mot_table",
     "mots_table",
     "summary_text",
 ]
@@ -189,54 +188,3 @@ def family_table(title: str, family: str, rows: Mapping[str, Families]) -> str:
         cells = _summary_cells({family: families[family]})
         lines.append(f"{name:<35}" + "".join(f"{cells[column]:<12}" for column in columns))
     return "\n".join(line.rstrip() for line in lines) + "\n"
-
-
-_MOT_COLUMNS: dict[str, tuple[str, str]] = {
-    "IDF1": ("idf1", "percent"),
-    "IDP": ("idp", "percent"),
-    "IDR": ("idr", "percent"),
-    "Rcll": ("recall", "percent"),
-    "Prcn": ("precision", "percent"),
-    "GT": ("num_unique_objects", "count"),
-    "MT": ("mostly_tracked", "count"),
-    "PT": ("partially_tracked", "count"),
-    "ML": ("mostly_lost", "count"),
-    "FP": ("num_false_positives", "count"),
-    "FN": ("num_misses", "count"),
-    "IDs": ("num_switches", "count"),
-    "FM": ("num_fragmentations", "count"),
-    "MOTA": ("mota", "percent"),
-    "MOTP": ("motp", "distance"),
-    "IDt": ("num_transfer", "count"),
-    "IDa": ("num_ascend", "count"),
-    "IDm": ("num_migrate", "count"),
-}
-
-
-def mot_table(rows: Mapping[str, Row]) -> str:
-    """Table of MOTA and IDF1 as the box tool prints it; MOTP is a distance.
-
-    Args:
-        rows: numbers by the name of the sequence or class.
-    """
-    cells = [["", *_MOT_COLUMNS]]
-    for name, row in rows.items():
-        cells.append([name, *(_mot_cell(row[key], kind) for key, kind in _MOT_COLUMNS.values())])
-    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    return "".join(_mot_line(line, widths) for line in cells)
-
-
-def _mot_cell(value: float, kind: str) -> str:
-    if math.isnan(value):
-        return "NaN"
-    if kind == "percent":
-        return f"{100 * value:.1f}%"
-    return f"{value:.3f}" if kind == "distance" else f"{value:.0f}"
-
-
-def _mot_line(cells: Iterable[str], widths: Sequence[int]) -> str:
-    name, *rest = (
-        cell.ljust(width) if i == 0 else cell.rjust(width)
-        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    )
-    return " ".join([name, *rest]) + "\n"

@@ -20,8 +20,10 @@ __all__ = [
     "SequencePair",
     "SequenceSource",
     "check_track_ids",
+    "find_sequence",
     "pair_clips",
     "pair_files",
+    "pair_located",
     "score_pairs",
 ]
 
@@ -38,12 +40,14 @@ class SequencePair:
         num_frames: number of its frames.
         truth: a text file or PNG folder of a MOTS data set, or a clip.
         predictions: the same of the results.
+        first_frame: number of the first frame in files, 1 in trees of MOTSChallenge.
     """
 
     name: str
     num_frames: int
     truth: SequenceSource
     predictions: SequenceSource
+    first_frame: int = 0
 
 
 def check_track_ids(clip: Clip) -> None:
@@ -114,11 +118,33 @@ def pair_files(
     Raises:
         DatasetError: no sequence, or one that a side does not have; all are listed.
     """
+    frames = [(name, last_frame + 1) for name, last_frame in sequences]
+    return pair_located(results, frames, partial(find_sequence, truth))
+
+
+def pair_located(
+    results: Path,
+    frames: Iterable[tuple[str, int]],
+    locate: Callable[[str, list[str]], Path],
+    *,
+    first_frame: int = 0,
+) -> list[SequencePair]:
+    """Pairs result files with ground truth of any layout.
+
+    Args:
+        results: folder with NAME.txt or NAME/NNNNNN.png per sequence.
+        frames: name and number of frames of each sequence.
+        locate: finds the ground truth of a sequence, or adds a problem to the list.
+        first_frame: number of the first frame.
+
+    Raises:
+        DatasetError: no sequence, or one that a side does not have; all are listed.
+    """
     pairs: list[SequencePair] = []
     problems: list[str] = []
-    for name, last_frame in sequences:
-        sides = [_find_sequence(folder, name, problems) for folder in (truth, results)]
-        pairs.append(SequencePair(name, last_frame + 1, *sides))
+    for name, num_frames in frames:
+        truth, found = locate(name, problems), find_sequence(results, name, problems)
+        pairs.append(SequencePair(name, num_frames, truth, found, first_frame))
     if problems:
         raise DatasetError(list_problems("sequences are missing:", problems))
     if not pairs:
@@ -126,7 +152,8 @@ def pair_files(
     return pairs
 
 
-def _find_sequence(folder: Path, name: str, problems: list[str]) -> Path:
+def find_sequence(folder: Path, name: str, problems: list[str]) -> Path:
+    """The text file or PNG folder of a sequence; one that is missing is added to the problems."""
     text = folder / f"{name}.txt"
     if text.is_file() or (folder / name).is_dir():
         return text if text.is_file() else folder / name

@@ -19,7 +19,7 @@ from pycocotools import mask as coco_mask
 from vidseg_common import rle
 from vidseg_common.datasets.annotations import AnnotationSet, Clip, Track
 from vidseg_common.errors import DatasetError
-from vidseg_common.metrics.mots_tables import json_numbers, mot_table
+from vidseg_common.metrics.mots_tables import json_numbers
 from vidseg_common.metrics.sequence_pairs import (
     SequencePair,
     check_track_ids,
@@ -32,6 +32,7 @@ from vidseg_common.metrics.tracking_counts import (
     average_numbers,
     combine_counts,
     count_events,
+    mot_table,
 )
 from vidseg_common.rle import RLE
 

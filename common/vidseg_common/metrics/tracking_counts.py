@@ -12,6 +12,7 @@ from typing import Any
 
 import motmetrics
 import numpy as np
+import pandas
 from motmetrics.lap import linear_sum_assignment, set_default_solver
 from numpy.typing import NDArray
 
@@ -22,6 +23,7 @@ __all__ = [
     "combine_counts",
     "count_events",
     "drop_ignored",
+    "mot_table",
 ]
 
 _THRESHOLD = 0.5
@@ -242,3 +244,15 @@ def average_numbers(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
         else:
             average[key] = sum(values)
     return average
+
+
+def mot_table(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Table as motmetrics prints it; MOTP is a distance.
+
+    Args:
+        rows: `TrackingCounts.numbers` by the name of the sequence or class.
+    """
+    names = motmetrics.io.motchallenge_metric_names
+    frame = pandas.DataFrame.from_dict(dict(rows), orient="index")[list(names)]
+    formatters = motmetrics.metrics.create().formatters
+    return motmetrics.io.render_summary(frame, formatters=formatters, namemap=names) + "\n"
