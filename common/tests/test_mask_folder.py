@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -180,6 +182,19 @@ def test_which_split_must_be_clear(tmp_path):
     (tmp_path / "JPEGImages/480p").rename(tmp_path / "JPEGImages/Full-Resolution")
     data = mask_folder.read(tmp_path, form="davis2017", split="train")
     assert data.image_root == tmp_path / "JPEGImages/Full-Resolution"
+
+
+def test_a_part_of_davis_without_lists_and_some_images(tmp_path):
+    davis(tmp_path)
+    (tmp_path / "ImageSets/2017/val.txt").unlink()
+    shutil.rmtree(tmp_path / "JPEGImages/480p/camel")
+    for form in ("davis2016", "davis2017"):
+        data = mask_folder.read(tmp_path, form=form)
+        assert [video.num_frames for video in data.videos] == [3, 3]
+        text = text_of(mask_folder.validate(tmp_path, form=form))
+        assert text.endswith("JPEGImages/480p/camel: folder of images not found")
+    with pytest.raises(DatasetError, match="blackswan"):
+        mask_folder.read(tmp_path, form="davis2016", split="val")
 
 
 def test_any_folder(tmp_path):

@@ -47,7 +47,8 @@ def davis_layout(root: Path, form: str, split: str | None, resolution: str) -> D
     Args:
         root: folder with Annotations and ImageSets.
         form: "davis2016", "davis2017" or "davis2019".
-        split: name of its list; None takes "val", or the only list.
+        split: name of its list; None takes "val", or the only list, or every sequence where
+            there are no lists.
         resolution: folder; where there are no such annotations, the only one there is.
 
     Raises:
@@ -57,12 +58,14 @@ def davis_layout(root: Path, form: str, split: str | None, resolution: str) -> D
     resolution = _resolution(masks, resolution)
     images = root / "JPEGImages" / resolution
     split = split or _only_split(root, form, resolution)
-    if form == "davis2016":
+    if split is None:
+        names = list_folders(masks / resolution)
+    elif form == "davis2016":
         names = davis2016_names(root, split, resolution)
     else:
         names = davis2017_names(root, split, form == "davis2019")
     required = "all"
-    if split.startswith("test"):
+    if split is not None and split.startswith("test"):
         required = "none" if form == "davis2019" else "first"
     return DavisLayout(masks / resolution, images if images.is_dir() else None, names, required)
 
@@ -81,13 +84,13 @@ def list_folders_of(form: str, split: str, resolution: str) -> tuple[str, ...]:
     return ("2019" if form == "davis2019" and split.startswith("test") else "2017",)
 
 
-def _only_split(root: Path, form: str, resolution: str) -> str:
+def _only_split(root: Path, form: str, resolution: str) -> str | None:
     folders = {
         folder for split in ("val", "test") for folder in list_folders_of(form, split, resolution)
     }
     found = sorted({p.stem for name in folders for p in (root / "ImageSets" / name).glob("*.txt")})
-    if "val" in found or not found:
+    if "val" in found:
         return "val"
     if len(found) > 1:
         raise DatasetError(f"{root} has the splits {', '.join(found)}; name one")
-    return found[0]
+    return next(iter(found), None)

@@ -81,8 +81,8 @@ def read(
         path: root of the data set, for "folder" also the folder of masks or of a single video.
         images: folder with one sub-folder of images per video, by default JPEGImages of the
             root. Without images the frames are those that have a mask.
-        split: list of `ImageSets`; by default "val", or the only one there is. A "folder" needs
-            none: all videos then.
+        split: list of `ImageSets`; by default "val", or the only one there is. Without lists,
+            and by default for a "folder", all videos.
         progress: not needed, listing is fast.
         form: see the module.
         resolution: folder of DAVIS; where it is missing, the only one there is.

@@ -169,13 +169,13 @@ class MaskTree:
 
     def _frames(self, name: str, files: Mapping[str, Path], more: Collection[str]) -> list[str]:
         """File names of the frames in order of time."""
-        if self.images is None:
+        folder = None if self.images is None else self.images / name
+        if folder is None or not folder.is_dir():
+            # Images are not needed to read masks, and often only some of them are there.
+            if folder is not None and self.thorough:
+                self.complain(folder, "folder of images not found")
             stems = files.keys() | set(more)
             return [f"{stem}.jpg" for stem in sorted(stems, key=lambda s: natural_key(Path(s)))]
-        folder = self.images / name
-        if not folder.is_dir():
-            self.complain(folder, "folder of images not found")
-            return []
         paths = list_images(folder)
         stems = {path.stem for path in paths}
         if len(stems) < len(paths):
@@ -201,8 +201,9 @@ class MaskTree:
         """Height and width of the first mask, or the first image where there is no mask."""
         sizes: list[tuple[int, int]] = []
         paths = list(files.values())[:1]
-        if self.images is not None and (self.thorough or not paths):
-            paths.append(self.images / name / frames[0])
+        image = None if self.images is None else self.images / name / frames[0]
+        if image is not None and image.is_file() and (self.thorough or not paths):
+            paths.append(image)
         for path in paths:
             try:
                 with Image.open(path) as image:
