@@ -135,6 +135,6 @@ def masks_of(id_map: NDArray[np.integer]) -> dict[int, RLE]:
 def _values(ids: NDArray[np.integer]) -> NDArray[np.integer]:
     """Different values, ascending; far faster than sorting all pixels where they come in runs."""
     flat = ids.reshape(-1, order="F")
-    if not flat.size:
-        return flat
-    return np.unique(flat[np.flatnonzero(np.diff(flat, prepend=flat[:1] - 1))])
+    # The last pixel of every run but the last, and the last pixel of all.
+    ends = np.flatnonzero(flat[1:] != flat[:-1])
+    return np.unique(np.concatenate([flat[ends], flat[-1:]]))
