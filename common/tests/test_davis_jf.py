@@ -1,38 +1,28 @@
+import dataclasses
 import json
 import math
-import os
-from pathlib import Path
+import shutil
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from vidseg_common.errors import DatasetError
 from vidseg_common.masks import write_binary_mask, write_mask
-from vidseg_common.metrics import davis_cli, davis_tables
+from vidseg_common.metrics import davis_cli, davis_server, davis_tables
+from vidseg_common.metrics.boundary import boundary_radius, count_pair
 from vidseg_common.metrics.davis_jf import evaluate_davis, jf_frame
-from vidseg_common.metrics.jf_result import statistic_of
+from vidseg_common.metrics.jf_result import JFResult, statistic_of
+from vidseg_common.metrics.pair_scores import score_pairs
 
-PARITY = Path(__file__).parent / "parity"
-RECORD = json.loads((PARITY / "expected_davis.json").read_text())
-SEQUENCES = np.load(PARITY / "davis_sequences.npz")
-TASKS = ("semi-supervised", "unsupervised")
-TOLERANCE = 1e-12
+TASKS = ("semi-supervised", "unsupervised", "tracking")
 
 
 def write_sequence(root, name, masks):
     for t, mask in enumerate(masks):
         write_mask(root / name / f"{t:05d}.png", mask)
-
-
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory):
-    root = tmp_path_factory.mktemp("davis")
-    for name in RECORD["sequences"]:
-        write_sequence(root / "gt", name, SEQUENCES[f"{name}.gt"])
-        write_sequence(root / "pred", name, SEQUENCES[f"{name}.pred"])
-    return root
 
 
 def score(root, sequences, **options):
@@ -50,78 +40,219 @@ def small(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    ("name", "task"),
-    [
-        (name, task)
-        for name, entry in RECORD["sequences"].items()
-        for task in TASKS
-        if task in entry
-    ],
-)
-def test_recorded_sequences(recorded, name, task):
-    expected = RECORD["sequences"][name][task]
-    if "refused" in expected:
-        with pytest.raises(DatasetError, match=rf"{name}: predicted id \d+ in .*\.png"):
-            score(recorded, [name], task=task)
-        return
-    rows = score(recorded, [name], task=task).rows
-    assert [row.object_id for row in rows] == sorted(int(i) for i in expected["by_object"])
-    for row in rows:
-        wanted = expected["by_object"][str(row.object_id)]
-        wide = expected.get("decay_with_wide_integers", {})
-        for letter, statistic, frames in (
-            ("J", row.j, row.j_frames),
-            ("F", row.f, row.f_frames),
-        ):
-            decay = wanted[f"{letter}_D"]
-            decay = wide[f"{letter}_D"] if decay is None else decay
-            assert abs(statistic.mean - wanted[f"{letter}_M"]) <= TOLERANCE
-            assert abs(statistic.recall - wanted[f"{letter}_R"]) <= TOLERANCE
-            assert abs(statistic.decay - decay) <= TOLERANCE
-            if f"{letter}_frames" in wanted:
-                np.testing.assert_allclose(frames, wanted[f"{letter}_frames"], 0, TOLERANCE)
-        if "proposal" in wanted:
-            assert row.proposal == wanted["proposal"]
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory):
+    """Two sequences of 30 frames with drifting predictions; ids of "a" are permuted."""
+    root = tmp_path_factory.mktemp("noisy")
+    rng = np.random.default_rng(3)
+    for name, num_objects, names in (("a", 3, (0, 3, 1, 2)), ("b", 2, (0, 1, 2))):
+        masks = np.zeros((30, 48, 64), np.uint8)
+        for object_id in range(1, num_objects + 1):
+            y, x = 14 * object_id - 10, 10 * object_id
+            masks[:, y : y + 10, x : x + 20] = object_id
+        moved = np.stack([np.roll(m, (t // 8, t // 5), (0, 1)) for t, m in enumerate(masks)])
+        moved[rng.random(moved.shape) < 0.02] = 0
+        write_sequence(root / "gt", name, masks)
+        write_sequence(root / "pred", name, np.array(names, np.uint8)[moved])
+    return root
 
 
-@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("task", TASKS)
-def test_recorded_benchmark_character_by_character(recorded, tmp_path, task, workers):
-    expected = RECORD["benchmark"][task]
-    result = score(recorded, RECORD["benchmark"]["sequences"], task=task, workers=workers)
-    heading = f"Evaluating sequences for the {task} task...\n"
-    assert heading + result.table("val") == "\n".join(expected["stdout"])
-    for path in result.write_csv(tmp_path, "val"):
-        assert path.read_text() == expected[path.name]
-    for key, value in result.global_scores.items():
-        assert abs(value - expected["global"][key]) <= TOLERANCE
-    for row in result.rows:
-        np.testing.assert_allclose((row.j.mean, row.f.mean), expected["rows"][row.name], 0, 1e-12)
-    assert any("id_gap: object 2" in warning for warning in result.warnings)
+def test_processes_do_not_change_the_result(noisy, task):
+    alone = score(noisy, ["a", "b"], task=task)
+    assert score(noisy, ["a", "b"], task=task, workers=2) == alone
+    assert not any(value in (0.0, 1.0) for value in alone.numbers.values())
 
 
-def test_result_as_json(recorded):
-    result = score(recorded, ["two_objects", "length_5"])
+def test_result_as_json(noisy):
+    result = score(noisy, ["a", "b"])
     data = json.loads(json.dumps(result.to_json()))
+    assert JFResult.from_json(data) == result
     assert data["global"]["J&F-Mean"] == result.global_mean == (result.j_mean + result.f_mean) / 2
-    assert set(data["sequences"]) == {"two_objects", "length_5"}
-    assert len(data["objects"]) == 3
+    assert set(data["sequences"]) == {"a", "b"}
+    assert len(data["objects"]) == 5
     assert data["objects"][0]["j"]["mean"] == result.rows[0].j.mean
     assert len(data["objects"][0]["j_frames"]) == len(data["objects"][0]["frames"])
-    two = [row.j.mean for row in result.rows if row.sequence == "two_objects"]
-    assert data["sequences"]["two_objects"]["J-Mean"] == pytest.approx(np.mean(two))
+    first = [row.j.mean for row in result.rows if row.sequence == "a"]
+    assert data["sequences"]["a"]["J-Mean"] == pytest.approx(np.mean(first))
+    assert result.per_video()[0] == {"video": "a", **data["sequences"]["a"]}
+    assert [(row["video"], row["object_id"]) for row in result.per_object()] == [
+        (row.sequence, row.object_id) for row in result.rows
+    ]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_one_measure_alone(noisy, task):
+    both = score(noisy, ["a", "b"], task=task)
+    for metric in ("J", "F"):
+        one = score(noisy, ["a", "b"], task=task, metrics=[metric])
+        assert list(one.numbers) == [f"{metric}-{kind}" for kind in ("Mean", "Recall", "Decay")]
+        if task == "semi-supervised":
+            assert one.numbers.items() <= both.numbers.items()
+        assert one.global_mean == one.numbers[f"{metric}-Mean"] >= 0
+        assert "F" not in one.table() if metric == "J" else "J" not in one.table()
+        data = json.loads(json.dumps(one.to_json()))
+        assert "NaN" not in json.dumps(data)
+        assert JFResult.from_json(data).numbers == one.numbers
+        assert one.frames_csv().splitlines()[0] == f"Sequence,Frame,{metric}"
+    with pytest.raises(DatasetError, match="J, F or both, not G"):
+        score(noisy, ["a"], task=task, metrics=["G"])
+
+
+def test_each_measure_alone_decides_the_assignment(tmp_path):
+    # Proposal 1 covers most of the object, proposal 2 draws its outline.
+    gt = np.zeros((3, 60, 80), np.uint8)
+    gt[:, 10:50, 10:60] = 1
+    pred = np.zeros_like(gt)
+    pred[:, 10:50, 10:60] = 2
+    pred[:, 15:45, 15:55] = 1
+    write_sequence(tmp_path / "gt", "s", gt)
+    write_sequence(tmp_path / "pred", "s", pred)
+    chosen = {
+        metrics: score(tmp_path, ["s"], task="unsupervised", metrics=metrics).rows[0].proposal
+        for metrics in ("J", "F", "JF")
+    }
+    assert chosen == {"J": 1, "F": 2, "JF": 2}
+
+
+def slow_statistics(values):
+    """Mean, recall and decay written straight from the definition."""
+    count = len(values)
+    borders = [round(1 + (count - 1) * k / 4 + 1e-10) - 1 for k in range(5)]
+    first, last = values[: borders[1] + 1], values[borders[3] : borders[4] + 1]
+    return (
+        sum(values) / count,
+        sum(value > 0.5 for value in values) / count,
+        sum(first) / len(first) - sum(last) / len(last),
+    )
 
 
 @given(values=st.lists(st.floats(0, 1), min_size=1, max_size=700))
 @settings(deadline=None)
 def test_statistics(values):
     statistic = statistic_of(values)
-    assert statistic.mean == pytest.approx(np.mean(values), abs=1e-12)
-    assert statistic.recall == np.mean(np.array(values) > 0.5)
-    assert not math.isnan(statistic.decay)
-    if len(values) == 1:
-        assert statistic.decay == 0
+    expected = slow_statistics(values)
+    assert dataclasses.astuple(statistic) == pytest.approx(expected, abs=1e-12)
+    if len(values) <= 256:
+        assert statistic_of(values, compat=True) == statistic
+
+
+def test_compat_has_the_decay_of_8_bit_indices():
+    values = np.linspace(1, 0, 300)
+    assert math.isnan(statistic_of(values, compat=True).decay)
+    assert statistic_of(values).decay == pytest.approx(0.75, abs=0.01)
+    # With 700 frames the last index wraps to one behind the one before it: a wrong number.
+    wrong = statistic_of(np.linspace(1, 0, 700), compat=True).decay
+    assert not math.isnan(wrong)
+    assert wrong < 0.5
+
+
+def test_compat_keeps_the_row_order_of_the_official_tool(noisy):
+    ours = score(noisy, ["a"], task="unsupervised")
+    official = score(noisy, ["a"], task="unsupervised", compat=True)
+    assert (
+        [row.object_id for row in ours.rows]
+        == [1, 2, 3]
+        == [row.object_id for row in official.rows]
+    )
+    assert [row.proposal for row in official.rows] == sorted(row.proposal for row in ours.rows)
+    assert {row.j for row in ours.rows} == {row.j for row in official.rows}
+    assert official.warnings == (
+        "a: rows 1..3 are the objects 2, 3, 1, as the official tool has them",
+    )
+
+
+def slow_jf(gt, pred):
+    """J and F of two bool masks from the definition, pixel by pixel."""
+    height, width = gt.shape
+    radius = math.ceil(0.008 * math.sqrt(height**2 + width**2))
+
+    def edge(mask):
+        found = set()
+        for y in range(height):
+            for x in range(width):
+                near = [(y, x + 1), (y + 1, x), (y + 1, x + 1)]
+                if y == height - 1:
+                    near = [(y, x + 1)]
+                elif x == width - 1:
+                    near = [(y + 1, x)]
+                near = [(b, a) for b, a in near if b < height and a < width]
+                if any(mask[b, a] != mask[y, x] for b, a in near):
+                    found.add((y, x))
+        return found
+
+    def share(some, others):
+        close = [any((y - b) ** 2 + (x - a) ** 2 <= radius**2 for b, a in others) for y, x in some]
+        return sum(close) / len(close)
+
+    union, gt_edge, pred_edge = (gt | pred).sum(), edge(gt), edge(pred)
+    j = (gt & pred).sum() / union if union else 1.0
+    if not gt_edge or not pred_edge:
+        return j, float(len(gt_edge) == len(pred_edge))
+    precision, recall = share(pred_edge, gt_edge), share(gt_edge, pred_edge)
+    total = precision + recall
+    return j, 2 * precision * recall / total if total else 0.0
+
+
+small_maps = hnp.arrays(
+    np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 11)), elements=st.sampled_from([0, 1, 3])
+)
+
+
+@given(gt=small_maps, data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_all_pairs_equal_the_definition(gt, data):
+    pred = data.draw(hnp.arrays(np.uint8, gt.shape, elements=st.sampled_from([0, 2, 3, 7])))
+    gt = np.where(data.draw(hnp.arrays(np.bool_, gt.shape)), gt, 255).astype(np.uint8)
+    labelled = gt != 255
+    table = score_pairs(gt, pred, boundary_radius(gt.shape))
+    assert table.objects == tuple(i for i in (1, 3) if (gt == i).any())
+    values = table.take([2, 3, 5, 7], [1, 2, 3])
+    for n, proposal in enumerate((2, 3, 5, 7)):
+        for k, object_id in enumerate((1, 2, 3)):
+            expected = slow_jf(gt == object_id, (pred == proposal) & labelled)
+            assert tuple(values[n, k]) == pytest.approx(expected, abs=1e-12)
+    without = score_pairs(gt, pred, 1, boundaries=False).values
+    assert (without[..., 0] == table.values[..., 0]).all()
+    assert np.isnan(without[..., 1]).all()
+
+
+@given(data=st.data())
+@settings(max_examples=20, deadline=None)
+def test_all_pairs_equal_single_comparisons(data):
+    shape = (data.draw(st.integers(20, 90)), data.draw(st.integers(40, 200)))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    maps = [np.zeros(shape, np.uint8) for _ in range(2)]
+    for ids, most in zip(maps, (4, 20), strict=True):
+        for object_id in range(1, int(rng.integers(2, most)) + 1):
+            y, x = rng.integers(shape[0]), rng.integers(shape[1])
+            ids[y : y + rng.integers(1, 40), x : x + rng.integers(1, 60)] = object_id
+    radius = data.draw(st.integers(1, 20))
+    table = score_pairs(maps[0], maps[1], radius)
+    for k in table.objects:
+        for n in table.proposals:
+            counts = count_pair(np.stack([maps[0] == k, maps[1] == n]), radius)
+            assert tuple(table.take([n], [k])[0, 0]) == (counts.j, counts.f)
+
+
+def test_tracking_rule_knows_objects_of_any_frame(tmp_path):
+    gt = np.zeros((4, 30, 40), np.uint8)
+    gt[:, 2:10, 2:10] = 40
+    gt[2:, 15:25, 15:30] = 9
+    gt[:, 28:] = 255
+    pred = np.where(gt == 40, 200, 0).astype(np.uint8)
+    pred[:, 28:] = 200
+    write_sequence(tmp_path / "gt", "s", gt)
+    write_sequence(tmp_path / "pred", "s", pred)
+    rows = score(tmp_path, ["s"], task="tracking").rows
+    # An object without prediction is compared with an empty one, in frames without it too.
+    assert [(row.object_id, row.proposal, row.j.mean) for row in rows] == [
+        (9, 0, 0.5),
+        (40, 200, 1.0),
+    ]
+    write_sequence(tmp_path / "gt", "s", np.full((4, 30, 40), 255, np.uint8))
+    with pytest.raises(DatasetError, match="s: no object in any annotation"):
+        score(tmp_path, ["s"], task="tracking")
 
 
 def test_all_missing_predictions_are_listed(small):
@@ -187,12 +318,16 @@ def test_davis2016_rule_merges_all_ids(tmp_path):
         score(tmp_path, ["s"], binary=True, task="unsupervised")
 
 
+def as_data_set(root, annotations="Annotations"):
+    """Makes the folder `gt` a data set; there are no images, nobody needs them."""
+    (root / annotations).mkdir()
+    (root / "gt").rename(root / annotations / "480p")
+    (root / "ImageSets/2017").mkdir(parents=True)
+    (root / "ImageSets/2017/val.txt").write_text("a\nb\n")
+
+
 def test_command_line(small, capsys):
-    (small / "gt").rename(small / "480p")
-    (small / "Annotations").mkdir()
-    (small / "480p").rename(small / "Annotations/480p")
-    (small / "ImageSets/2017").mkdir(parents=True)
-    (small / "ImageSets/2017/val.txt").write_text("a\nb\n")
+    as_data_set(small)
     flags = ["--davis_path", str(small), "--results_path", str(small / "pred"), "--quiet"]
     flags += ["--task", "semi-supervised"]
     assert davis_cli.main([*flags, "--workers", "2", "--json", str(small / "out.json")]) == 0
@@ -215,6 +350,77 @@ def test_command_line(small, capsys):
     assert "--workers" in capsys.readouterr().err
 
 
+def test_command_line_of_chosen_measures(small, capsys):
+    as_data_set(small, "Annotations_unsupervised")
+    flags = ["--davis_path", str(small), "--results_path", str(small / "pred"), "--quiet"]
+    flags += ["--csv_path", str(small / "out"), "--workers", "1"]
+    assert davis_cli.main([*flags, "--metric", "F", "--task", "tracking", "--per_frame"]) == 0
+    assert capsys.readouterr().out.splitlines()[2].split() == ["F-Mean", "F-Recall", "F-Decay"]
+    lines = (small / "out/per-frame_results-val.csv").read_text().splitlines()
+    assert lines[:2] == ["Sequence,Frame,F", "a_1,00000,1.000000"]
+    assert len(lines) == 1 + 2 * 2 * 6
+    assert davis_cli.main([*flags, "--compat"]) == 0
+
+
+def test_cache_answers_only_the_same_question(small, capsys, monkeypatch):
+    as_data_set(small)
+    (small / "Annotations_unsupervised").symlink_to(small / "Annotations")
+    out = small / "out"
+    flags = ["--davis_path", str(small), "--results_path", str(small / "pred"), "--quiet"]
+    flags += ["--csv_path", str(out), "--workers", "1", "--use-cache", "--task"]
+    computed = []
+
+    def counted(*args, **options):
+        computed.append(options["task"])
+        return evaluate_davis(*args, **options)
+
+    monkeypatch.setattr(davis_cli, "evaluate_davis", counted)
+    printed = []
+    for task in ("unsupervised", "semi-supervised", "unsupervised", "semi-supervised"):
+        davis_cli.main([*flags, task])
+        printed.append(capsys.readouterr().out)
+    assert computed == ["unsupervised", "semi-supervised"]
+    assert printed[:2] == printed[2:]
+    write_mask(small / "pred/a/00001.png", np.zeros((20, 30), np.uint8))
+    davis_cli.main([*flags, "semi-supervised"])
+    assert computed[2:] == ["semi-supervised"]
+    assert capsys.readouterr().out != printed[1]
+    davis_cli.main([*flags, "semi-supervised", "--metric", "J"])
+    (out / "results-val-semi-supervised.cache.json").write_text("{")
+    davis_cli.main([*flags, "semi-supervised"])
+    flags.remove("--use-cache")
+    davis_cli.main([*flags, "semi-supervised"])
+    assert computed[3:] == ["semi-supervised"] * 3
+
+
+def test_server_command(small, capsys):
+    flags = [str(small), str(small / "out"), "--workers", "1"]
+    with pytest.raises(DatasetError, match=r"folder not found: .*ref, .*res"):
+        davis_server.main(flags)
+    (small / "gt").rename(small / "ref")
+    (small / "pred").rename(small / "res")
+    assert davis_server.main([*flags, "--task", "unsupervised"]) == 0
+    text = (small / "out/scores.txt").read_text()
+    assert text == capsys.readouterr().out
+    assert text.splitlines() == [
+        "GlobalMean: 1.000000",
+        "JMean: 1.000000",
+        "JRecall: 1.000000",
+        "JDecay: 0.000000",
+        "FMean: 1.000000",
+        "FRecall: 1.000000",
+        "FDecay: 0.000000",
+    ]
+    # The data set itself as reference, with and without lists.
+    (small / "ref").rename(small / "gt")
+    (small / "ref").mkdir()
+    (small / "gt").rename(small / "ref/gt")
+    as_data_set(small / "ref")
+    assert davis_server.main([*flags, "--set", "val"]) == 0
+    shutil.rmtree(small / "ref/ImageSets")
+    assert davis_server.main(flags) == 0
+
+
 def test_tables_trim_zeros_like_the_official_ones():
     rows = [{"Sequence": "a,b", "J": 0.5}, {"Sequence": "c", "J": -1.25}]
     assert davis_tables.table_text(rows) == "Sequence     J\n     a,b  0.50\n       c -1.25"
@@ -222,27 +428,3 @@ def test_tables_trim_zeros_like_the_official_ones():
     assert davis_tables.table_text([{"J": 1.0}, {"J": math.nan}]) == "  J\n1.0\nNaN"
     assert davis_tables.csv_text([{"J": math.nan}]) == "J\n\n"
     assert "1.000000e-09" in davis_tables.table_text([{"J": 1e-9}])
-
-
-@pytest.mark.skipif("VIDSEG_DATA" not in os.environ, reason="VIDSEG_DATA is not set")
-def test_published_predictions_on_davis2016():
-    record = json.loads((PARITY / "osvos_davis2016.json").read_text())
-    data = Path(os.environ["VIDSEG_DATA"])
-    gt_root = data / "davis2016" / "Annotations" / "480p"
-    names = [name for name in record["sequences"] if (gt_root / name).is_dir()]
-    results = data / "osvos_predictions"
-    rows = evaluate_davis(gt_root, results, names, binary=True, workers=2, progress=False).rows
-    assert len(rows) == len(names) > 0
-    for row in rows:
-        expected = record["sequences"][row.sequence]
-        for letter, statistic, frames in (
-            ("J", row.j, row.j_frames),
-            ("F", row.f, row.f_frames),
-        ):
-            assert abs(statistic.mean - expected[f"{letter}_mean"]) <= 1e-9
-            assert abs(statistic.recall - expected[f"{letter}_recall"]) <= 1e-9
-            assert abs(statistic.decay - expected[f"{letter}_decay"]) <= 1e-9
-            np.testing.assert_allclose(frames, expected[f"{letter}_per_frame"], 0, 1e-6)
-    if len(names) == len(record["sequences"]):
-        mean = np.mean([(row.j.mean + row.f.mean) / 2 for row in rows])
-        assert abs(mean - record["set"]["J&F_mean"]) <= 1e-9

@@ -188,6 +188,20 @@ def _dilate(edge: Words, radius: int) -> Words:
     return spread
 
 
+def spread_pixels(picture: Mask, radius: int) -> Mask:
+    """Every pixel within the radius of a set one; nothing outside the picture is set.
+
+    Args:
+        picture: (H, W) bool.
+        radius: 1 or more.
+    """
+    height, width = picture.shape
+    rows = np.zeros((1, height, -(-(width + radius) // _WORD) * _WORD), np.bool_)
+    rows[0, :, :width] = picture
+    reach = _dilate(_pack(rows), radius)[0].view(np.uint8)
+    return np.unpackbits(reach, axis=-1, bitorder="little")[:, :width].view(np.bool_)
+
+
 def _widen(bar: Words, half: int, target: int) -> tuple[Words, int]:
     """Widens bars of `half` pixels on both sides to `target`, each step as far as has no gap."""
     while half < target:
@@ -239,6 +253,12 @@ def count_pair(masks: Mask, radius: int) -> FrameCounts:
         return FrameCounts(0, 0, 0, 0, 0, 0)
     left, top, right, bottom = widen_box([content], (masks.shape[1], masks.shape[2]))
     return pack_masks(masks[:, top:bottom, left:right], radius).compare(0, 1)
+
+
+def region_similarity(gt: Mask, pred: Mask) -> float:
+    """J of two (H, W) masks alone, without their boundaries."""
+    union = int(np.count_nonzero(gt | pred))
+    return int(np.count_nonzero(gt & pred)) / union if union else 1.0
 
 
 def jf_frame(

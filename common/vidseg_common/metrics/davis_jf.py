@@ -3,13 +3,14 @@
     python -m vidseg_common.metrics.davis_jf --davis_path DIR --results_path DIR --set val
 
 Where the official tool crashes, guesses or leaves with status 0, this one says what is wrong,
-all of it at once. Source: spec common sections 4.1-4.5 and 4.8.
+all of it at once. The rule of the tracking tool is a third task. Only annotations are read, no
+images. Source: spec common sections 4.1-4.5, 4.7 and 4.8.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -27,13 +28,17 @@ from vidseg_common.metrics.davis_score import (
     ScoreJob,
     score_chunk,
 )
-from vidseg_common.metrics.jf_result import JFResult, JFRow, row_of
+from vidseg_common.metrics.jf_result import METRICS, JFResult, JFRow, Metric, row_of
+from vidseg_common.metrics.pair_scores import PairScores
 from vidseg_common.metrics.parallel import run_jobs, split_items
 
-__all__ = ["JFResult", "JFRow", "evaluate_davis", "jf_frame"]
+__all__ = ["JFResult", "JFRow", "Metric", "Task", "evaluate_davis", "jf_frame"]
 
-Task = Literal["semi-supervised", "unsupervised"]
+Task = Literal["semi-supervised", "unsupervised", "tracking"]
 FramePair = tuple[Path, Path]
+
+# The tracking tool counts frames above one half by more than rounding.
+_TRACKING_RECALL = 0.5 + float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,19 @@ class _Plan:
     pairs: tuple[FramePair, ...]
     num_objects: int
 
+    @property
+    def frame_names(self) -> list[str]:
+        """Names of the evaluated frames."""
+        return [gt.stem for gt, _ in self.pairs]
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """All frames of a sequence: those of `ScoreChunk`, joined."""
+
+    frames: list[NDArray[np.float64]]
+    tables: list[PairScores]
+
 
 def evaluate_davis(
     gt_root: str | Path,
@@ -52,6 +70,8 @@ def evaluate_davis(
     *,
     task: Task = "semi-supervised",
     binary: bool = False,
+    metrics: Sequence[Metric] = METRICS,
+    compat: bool = False,
     workers: int = 1,
     progress: bool = True,
 ) -> JFResult:
@@ -59,7 +79,8 @@ def evaluate_davis(
 
     Semi-supervised: objects keep their ids, first and last frame are left out, 255 in the
     annotation is background. Unsupervised: all frames, 255 is void, predicted ids are assigned
-    to objects so that the mean of J and F is highest.
+    to objects so that the mean of the chosen measures is highest. Tracking: the same by the rule
+    of the tracking tool, where ids are those of any frame and the assignment is by J alone.
 
     Args:
         gt_root: annotations, `SEQUENCE/NNNNN.png`.
@@ -67,6 +88,9 @@ def evaluate_davis(
         sequences: which sequences.
         task: the protocol.
         binary: all ids are one object, in the annotation too, as DAVIS 2016 has it.
+        metrics: "J", "F" or both.
+        compat: the decay beyond 256 frames and the order of unsupervised rows of the official
+            tool, which are faults of it; a warning names such rows.
         workers: number of processes.
         progress: shows a progress bar on stderr.
 
@@ -75,21 +99,35 @@ def evaluate_davis(
             does not allow; one error lists all problems.
     """
     if binary and task != "semi-supervised":
-        raise DatasetError("DAVIS 2016 (all ids as one object) has no unsupervised protocol")
-    gt_root, results_root = Path(gt_root), Path(results_root)
-    plans, problems = _plan_all(gt_root, results_root, sequences, task, binary)
+        raise DatasetError(f"DAVIS 2016 (all ids as one object) has no {task} protocol")
+    chosen = tuple(metric for metric in METRICS if metric in metrics)
+    if not chosen or len(chosen) != len(set(metrics)):
+        raise DatasetError(f"metrics are J, F or both, not {', '.join(metrics) or 'none'}")
+    plans, problems = _plan_all(Path(gt_root), Path(results_root), sequences, task, binary)
     _raise_all(problems)
-    mode: Mode = "binary" if binary else "objects" if task == "semi-supervised" else "proposals"
-    jobs = _cut(plans, mode, workers)
+    jobs = _cut(plans, _mode(task, binary), "F" in chosen, workers)
     sizes = [len(job.pairs) for job in jobs]
     chunks = run_jobs(score_chunk, jobs, sizes, workers=workers, progress=progress)
-    scores = _collect(plans, jobs, chunks)
     rows: list[JFRow] = []
-    for plan, frames in zip(plans, scores, strict=True):
-        rows += _rows_of_proposals(plan, frames) if mode == "proposals" else _rows(plan, frames)
+    warnings: list[str] = []
+    for plan, scores in zip(plans, _collect(plans, jobs, chunks), strict=True):
+        found = _rows(plan, scores, task, chosen, compat)
+        if compat and task == "unsupervised":
+            found, notes = _official_order(found)
+            warnings += notes
+        rows += found
     # In DAVIS 2016 the one object has any value, there is no id to look for.
-    warnings = [] if binary else _never_seen(plans, rows)
-    return JFResult(task, tuple(rows), tuple(warnings))
+    warnings += [] if binary or task == "tracking" else _never_seen(plans, rows)
+    return JFResult(task, tuple(rows), tuple(warnings), chosen)
+
+
+def _mode(task: Task, binary: bool) -> Mode:
+    modes: dict[Task, Mode] = {
+        "semi-supervised": "binary" if binary else "objects",
+        "unsupervised": "proposals",
+        "tracking": "tracking",
+    }
+    return modes[task]
 
 
 def _plan_all(
@@ -102,7 +140,8 @@ def _plan_all(
     for sequence in sequences:
         try:
             pairs = _pairs_of(gt_root / sequence, results_root / sequence, task)
-            num_objects = 1 if binary else _count_objects(gt_root / sequence)
+            any_ids = binary or task == "tracking"
+            num_objects = 1 if any_ids else _count_objects(gt_root / sequence)
         except (DatasetError, MaskError) as error:
             problems.append(f"{sequence}: {error}")
             continue
@@ -144,10 +183,10 @@ def _count_objects(gt_folder: Path) -> int:
     return count
 
 
-def _cut(plans: Sequence[_Plan], mode: Mode, workers: int) -> list[ScoreJob]:
+def _cut(plans: Sequence[_Plan], mode: Mode, boundaries: bool, workers: int) -> list[ScoreJob]:
     total = sum(len(plan.pairs) for plan in plans)
     return [
-        ScoreJob(plan.sequence, tuple(pairs), plan.num_objects, mode)
+        ScoreJob(plan.sequence, tuple(pairs), plan.num_objects, mode, boundaries)
         for plan in plans
         for pairs in split_items(plan.pairs, total, workers)
     ]
@@ -155,13 +194,14 @@ def _cut(plans: Sequence[_Plan], mode: Mode, workers: int) -> list[ScoreJob]:
 
 def _collect(
     plans: Sequence[_Plan], jobs: Sequence[ScoreJob], chunks: Sequence[ScoreChunk]
-) -> list[list[NDArray[np.float64]]]:
+) -> list[_Scores]:
     """Joins the chunks of every sequence; raises all their problems together."""
-    frames: dict[str, list[NDArray[np.float64]]] = {plan.sequence: [] for plan in plans}
+    joined = {plan.sequence: _Scores([], []) for plan in plans}
     largest: dict[str, tuple[int, Path]] = {}
     problems: list[str] = []
     for job, chunk in zip(jobs, chunks, strict=True):
-        frames[job.sequence] += chunk.scores
+        joined[job.sequence].frames.extend(chunk.scores)
+        joined[job.sequence].tables.extend(chunk.tables)
         problems += [f"{job.sequence}: {problem}" for problem in chunk.problems]
         if chunk.largest and chunk.largest[0] > largest.get(job.sequence, (0,))[0]:
             largest[job.sequence] = chunk.largest
@@ -169,8 +209,15 @@ def _collect(
         if plan.sequence in largest:
             object_id, path = largest[plan.sequence]
             problems.append(_describe_id(plan, object_id, path, jobs[0].mode))
+        elif jobs[0].mode == "tracking" and not _shown(joined[plan.sequence].tables):
+            problems.append(f"{plan.sequence}: no object in any annotation")
     _raise_all(problems)
-    return [frames[plan.sequence] for plan in plans]
+    return [joined[plan.sequence] for plan in plans]
+
+
+def _shown(tables: Sequence[PairScores]) -> list[int]:
+    """Ids of the objects that any annotation shows."""
+    return sorted({k for table in tables for k in table.objects})
 
 
 def _describe_id(plan: _Plan, object_id: int, path: Path, mode: Mode) -> str:
@@ -187,36 +234,59 @@ def _raise_all(problems: Sequence[str]) -> None:
         raise DatasetError(list_problems(header, problems))
 
 
-def _frame_names(plan: _Plan) -> list[str]:
-    return [gt.stem for gt, _ in plan.pairs]
+def _rows(
+    plan: _Plan, scores: _Scores, task: Task, metrics: Sequence[Metric], compat: bool
+) -> list[JFRow]:
+    """Statistics of every object; a measure that was not asked for is NaN."""
+    threshold = _TRACKING_RECALL if task == "tracking" else 0.5
+    rows = []
+    for object_id, proposal, values in _objects(plan, scores, task, metrics):
+        j, f = (
+            values[:, i] if metric in metrics else np.full(len(values), np.nan)
+            for i, metric in enumerate(METRICS)
+        )
+        names = plan.frame_names
+        row = row_of(
+            plan.sequence, object_id, j, f, names, proposal, compat=compat, threshold=threshold
+        )
+        rows.append(row)
+    return rows
 
 
-def _rows(plan: _Plan, frames: Sequence[NDArray[np.float64]]) -> list[JFRow]:
-    scores = np.stack(frames)  # T, K, 2
-    names = _frame_names(plan)
-    return [
-        row_of(plan.sequence, k + 1, scores[:, k, 0], scores[:, k, 1], names)
-        for k in range(plan.num_objects)
-    ]
+def _objects(
+    plan: _Plan, scores: _Scores, task: Task, metrics: Sequence[Metric]
+) -> list[tuple[int, int, NDArray[np.float64]]]:
+    """Id of every object, id of its prediction (0 for none) and its (T, 2) J and F."""
+    if task == "semi-supervised":
+        stacked = np.stack(scores.frames)  # T, K, 2
+        return [(k + 1, k + 1, stacked[:, k]) for k in range(plan.num_objects)]
+    predicted = sorted({n for table in scores.tables for n in table.proposals})
+    if task == "tracking":
+        objects, measures = _shown(scores.tables), [METRICS.index("J")]
+        # Empty proposals, so that every object gets one.
+        proposals = predicted + [0] * max(0, len(objects) - len(predicted))
+    else:
+        objects = list(range(1, plan.num_objects + 1))
+        measures = [METRICS.index(metric) for metric in metrics]
+        proposals = list(range(1, max([plan.num_objects, *predicted]) + 1))
+    stacked = np.stack([table.take(proposals, objects) for table in scores.tables])  # T, N, K, 2
+    merit = stacked.mean(axis=0)[..., measures].mean(axis=-1)  # N, K
+    pairs = zip(*linear_sum_assignment(-merit), strict=True)
+    found = [(objects[k], proposals[n], stacked[:, n, k]) for n, k in pairs]
+    return sorted(found, key=lambda item: item[0])
 
 
-def _rows_of_proposals(plan: _Plan, frames: Sequence[NDArray[np.float64]]) -> list[JFRow]:
-    """Assigns proposals to objects by the mean of J and F over the video (spec section 4.4)."""
-    num_proposals = max(plan.num_objects, *(len(frame) - 1 for frame in frames))
-    # A proposal that a frame does not have is an empty one there: row 0.
-    padded = [
-        np.concatenate([frame[1:], np.repeat(frame[:1], num_proposals + 1 - len(frame), axis=0)])
-        for frame in frames
-    ]
-    scores = np.stack(padded)  # T, N, K, 2
-    pair_scores = scores.mean(axis=0).mean(axis=-1)  # N, K
-    proposals, objects = linear_sum_assignment(-pair_scores)
-    names = _frame_names(plan)
-    rows = [
-        row_of(plan.sequence, int(k) + 1, scores[:, n, k, 0], scores[:, n, k, 1], names, int(n) + 1)
-        for n, k in zip(proposals, objects, strict=True)
-    ]
-    return sorted(rows, key=lambda row: row.object_id)
+def _official_order(rows: Sequence[JFRow]) -> tuple[list[JFRow], list[str]]:
+    """Rows in the order of proposals but numbered 1..K, and a warning where that is another one."""
+    ordered = sorted(rows, key=lambda row: row.proposal)
+    ids = [row.object_id for row in ordered]
+    if ids == sorted(ids):
+        return ordered, []
+    note = (
+        f"{rows[0].sequence}: rows 1..{len(rows)} are the objects {', '.join(map(str, ids))}, "
+        "as the official tool has them"
+    )
+    return [replace(row, object_id=i) for i, row in enumerate(ordered, start=1)], [note]
 
 
 def _never_seen(plans: Sequence[_Plan], rows: Sequence[JFRow]) -> list[str]:

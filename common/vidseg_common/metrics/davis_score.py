@@ -1,6 +1,6 @@
 """Scores a stretch of frames of one sequence; the work of one process.
 
-Source: spec common sections 4.3, 4.4 and 4.8.
+Source: spec common sections 4.3, 4.4, 4.7 and 4.8.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidseg_common.errors import MaskError
-from vidseg_common.masks import VOID, open_indices
+from vidseg_common.masks import MAX_ID, open_indices
 from vidseg_common.metrics.boundary import (
     boundary_radius,
     count_pair,
     pack_masks,
+    region_similarity,
     widen_box,
 )
+from vidseg_common.metrics.pair_scores import PairScores, score_pairs
 
 MAX_PROPOSALS = 20
 
 IdMap = NDArray[np.uint8]
-Mode = Literal["objects", "binary", "proposals"]
+Mode = Literal["objects", "binary", "proposals", "tracking"]
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,17 @@ class ScoreJob:
     Attributes:
         sequence: name of the sequence.
         pairs: ground-truth and prediction file of every frame.
-        num_objects: objects of the sequence have the ids 1..num_objects.
+        num_objects: objects of the sequence have the ids 1..num_objects (any when "tracking").
         mode: "objects" compares equal ids, "binary" all ids as one object (DAVIS 2016),
-            "proposals" every predicted id with every object.
+            "proposals" every predicted id with every object, "tracking" the same for any ids.
+        boundaries: computes F; otherwise F is NaN.
     """
 
     sequence: str
     pairs: tuple[tuple[Path, Path], ...]
     num_objects: int
     mode: Mode
+    boundaries: bool = True
 
 
 @dataclass(frozen=True)
@@ -50,14 +54,14 @@ class ScoreChunk:
     """What came out of a job.
 
     Attributes:
-        scores: one array per frame, J and F on the last axis: (K, 2), or with proposals
-            (1 + N, K, 2) where N is the largest id of the frame and row 0 is the score of an
-            empty proposal.
+        scores: (K, 2) J and F of the objects of every frame; none where all pairs are scored.
+        tables: all pairs of every frame, where all pairs are scored.
         largest: the largest predicted id that is not allowed and the file it is in, if any.
         problems: one line per file that could not be used.
     """
 
     scores: tuple[NDArray[np.float64], ...]
+    tables: tuple[PairScores, ...]
     largest: tuple[int, Path] | None
     problems: tuple[str, ...]
 
@@ -90,8 +94,9 @@ def score_chunk(job: ScoreJob) -> ScoreChunk:
 
     Problems are collected, not raised, so that a user learns of all of them at once.
     """
-    limit = {"objects": job.num_objects, "binary": VOID, "proposals": MAX_PROPOSALS}[job.mode]
+    limit = {"objects": job.num_objects, "proposals": MAX_PROPOSALS}.get(job.mode, MAX_ID)
     scores: list[NDArray[np.float64]] = []
+    tables: list[PairScores] = []
     problems: list[str] = []
     largest: tuple[int, Path] | None = None
     for gt_path, pred_path in job.pairs:
@@ -103,9 +108,11 @@ def score_chunk(job: ScoreJob) -> ScoreChunk:
         highest = int(pair.pred.max())
         if highest > limit:
             largest = max(largest or (0, pred_path), (highest, pred_path), key=lambda item: item[0])
+        elif job.mode in ("proposals", "tracking"):
+            tables.append(score_pairs(pair.gt, pair.pred, pair.radius, boundaries=job.boundaries))
         else:
-            scores.append(score_frame(pair, job.num_objects, job.mode))
-    return ScoreChunk(tuple(scores), largest, tuple(problems))
+            scores.append(_score_objects(pair, job))
+    return ScoreChunk(tuple(scores), tuple(tables), largest, tuple(problems))
 
 
 def read_pair(gt_path: Path, pred_path: Path) -> FramePair:
@@ -127,35 +134,17 @@ def read_pair(gt_path: Path, pred_path: Path) -> FramePair:
         return FramePair(ids, boundary_radius((gt.height, gt.width)))
 
 
-def score_frame(pair: FramePair, num_objects: int, mode: Mode) -> NDArray[np.float64]:
-    """J and F of one frame; the shape of the result depends on `mode` as in `ScoreChunk`.
-
-    Args:
-        pair: annotation and prediction.
-        num_objects: K.
-        mode: how ids are compared.
-    """
-    if mode == "proposals":
-        return _score_proposals(pair, num_objects)
-    if mode == "binary":
+def _score_objects(pair: FramePair, job: ScoreJob) -> NDArray[np.float64]:
+    """(K, 2) J and F of the objects of one frame, each with the prediction of the same id."""
+    if job.mode == "binary":
         # The crop is that of the one object already.
-        counts = [pack_masks(pair.ids > 0, pair.radius).compare(0, 1)]
+        masks = [pair.ids > 0]
     else:
-        counts = [count_pair(pair.ids == k, pair.radius) for k in range(1, num_objects + 1)]
-    return np.array([(c.j, c.f) for c in counts], np.float64).reshape(-1, 2)
-
-
-def _score_proposals(pair: FramePair, num_objects: int) -> NDArray[np.float64]:
-    """All pairs; boundaries and their reach are computed once per id, not per pair."""
-    labelled = pair.gt != VOID
-    present = [int(n) for n in np.unique(pair.pred) if n]
-    masks = [pair.gt == k for k in range(1, num_objects + 1)]
-    masks += [(pair.pred == n) & labelled for n in present]
-    masks.append(np.zeros(pair.gt.shape, np.bool_))
-    packed = pack_masks(np.stack(masks), pair.radius)
-    # Ids that the frame does not show, and number 0, are the empty mask at the end.
-    position = {n: num_objects + i for i, n in enumerate(present)}
-    proposals = [position.get(n, len(masks) - 1) for n in range(max(present, default=0) + 1)]
-    counts = [[packed.compare(k, n) for k in range(num_objects)] for n in proposals]
-    values = [[(c.j, c.f) for c in row] for row in counts]
-    return np.array(values, np.float64).reshape(len(proposals), num_objects, 2)
+        masks = [pair.ids == k for k in range(1, job.num_objects + 1)]
+    if not job.boundaries:
+        return np.array([(region_similarity(*both), np.nan) for both in masks])
+    if job.mode == "binary":
+        counts = [pack_masks(masks[0], pair.radius).compare(0, 1)]
+    else:
+        counts = [count_pair(both, pair.radius) for both in masks]
+    return np.array([(c.j, c.f) for c in counts], np.float64)

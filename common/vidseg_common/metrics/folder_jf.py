@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from vidseg_common.config import ArgumentParser
+from vidseg_common.arguments import ArgumentParser
 from vidseg_common.datasets.records import list_folders
 from vidseg_common.errors import DatasetError, run_cli
 from vidseg_common.files import check_writable, write_json, write_text
@@ -30,12 +30,25 @@ from vidseg_common.metrics.parallel import available_cpus, positive_int
 
 @dataclass(frozen=True)
 class FolderRow:
-    """Mean J and F of one object over the frames it counts in."""
+    """Mean J and F of one object over the frames it counts in.
+
+    Attributes:
+        sequence: name of the video.
+        object_id: id of the object.
+        j: mean J.
+        f: mean F.
+        frames: names of the frames that count.
+        j_frames: J of each of them.
+        f_frames: F of each of them.
+    """
 
     sequence: str
     object_id: int
     j: float
     f: float
+    frames: tuple[str, ...] = ()
+    j_frames: tuple[float, ...] = ()
+    f_frames: tuple[float, ...] = ()
 
     @property
     def jf(self) -> float:
@@ -70,6 +83,34 @@ class FolderResult:
         """Mean of J and F over the objects of all videos."""
         return (self.j_mean + self.f_mean) / 2
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The headline, in order."""
+        return {"J&F-Mean": self.global_mean, "J-Mean": self.j_mean, "F-Mean": self.f_mean}
+
+    def per_object(self) -> list[dict[str, Any]]:
+        """One row per object: video, id and numbers."""
+        return [
+            {
+                "video": row.sequence,
+                "object_id": row.object_id,
+                "J&F-Mean": row.jf,
+                "J-Mean": row.j,
+                "F-Mean": row.f,
+            }
+            for row in self.rows
+        ]
+
+    def per_video(self) -> list[dict[str, Any]]:
+        """One row per video: its name and the means over its objects."""
+        names = dict.fromkeys(row.sequence for row in self.rows)
+        parts = {n: FolderResult(tuple(r for r in self.rows if r.sequence == n)) for n in names}
+        return [{"video": name, **part.numbers} for name, part in parts.items()]
+
+    def table(self) -> str:
+        """The same as `csv`, which is what the reference command shows."""
+        return self.csv()
+
     def csv(self) -> str:
         """The table with values times 100 and one decimal, the global score first."""
         lines = ["sequence,obj, J&F, J, F"]
@@ -83,13 +124,20 @@ class FolderResult:
     def to_json(self) -> dict[str, Any]:
         """Everything at full precision, ready for JSON."""
         objects = [
-            {"sequence": row.sequence, "object_id": row.object_id, "J": row.j, "F": row.f}
+            {
+                "sequence": row.sequence,
+                "object_id": row.object_id,
+                "J": row.j,
+                "F": row.f,
+                "frames": list(row.frames),
+                "j_frames": list(row.j_frames),
+                "f_frames": list(row.f_frames),
+            }
             for row in self.rows
         ]
-        scores = {"J&F-Mean": self.global_mean, "J-Mean": self.j_mean, "F-Mean": self.f_mean}
         return {
             "metric": "folder_jf",
-            "global": scores,
+            "global": self.numbers,
             "objects": objects,
             "skipped": list(self.skipped),
         }
@@ -143,7 +191,7 @@ def evaluate_folders(
     empty = [name for name, tasks in videos.items() if not tasks]
     raise_all([f"{name}: no frame to evaluate in {gt_root / name}" for name in empty])
     scores = score_videos(videos, workers=workers, progress=progress)
-    rows = [row for name in videos for row in _rows(name, scores[name])]
+    rows = [row for name, tasks in videos.items() for row in _rows(name, tasks, scores[name])]
     if not rows:
         raise DatasetError(f"no object in the evaluated annotations of {gt_root}")
     return FolderResult(tuple(rows), skipped)
@@ -160,7 +208,7 @@ def _videos(gt_root: Path, results_root: Path, strict: bool) -> tuple[list[str],
     return names, tuple(name for name in wanted if name not in present)
 
 
-def _rows(name: str, frames: Sequence[FrameResult]) -> list[FolderRow]:
+def _rows(name: str, tasks: Sequence[FrameTask], frames: Sequence[FrameResult]) -> list[FolderRow]:
     """Means per object; a frame that does not show a known object scores 1."""
     real = sorted(set().union(*(frame.gt_ids for frame in frames)))
     rows: list[FolderRow] = []
@@ -168,7 +216,9 @@ def _rows(name: str, frames: Sequence[FrameResult]) -> list[FolderRow]:
         first = next(t for t, frame in enumerate(frames) if object_id in frame.scores)
         values = np.array([frame.scores.get(object_id, (1.0, 1.0)) for frame in frames[first:]])
         j, f = values.mean(axis=0)
-        rows.append(FolderRow(name, object_id, float(j), float(f)))
+        names = tuple(task.gt.stem for task in tasks[first:])
+        j_frames, f_frames = (tuple(column.tolist()) for column in values.T)
+        rows.append(FolderRow(name, object_id, float(j), float(f), names, j_frames, f_frames))
     return rows
 
 

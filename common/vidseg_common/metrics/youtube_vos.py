@@ -33,6 +33,9 @@ class YouTubeVOSRow:
         j: mean J over its evaluated frames.
         f: mean F over its evaluated frames.
         num_frames: number of evaluated frames.
+        frames: names of the evaluated frames.
+        j_frames: J of each of them.
+        f_frames: F of each of them.
     """
 
     video: str
@@ -42,6 +45,9 @@ class YouTubeVOSRow:
     j: float
     f: float
     num_frames: int
+    frames: tuple[str, ...] = ()
+    j_frames: tuple[float, ...] = ()
+    f_frames: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,28 @@ class YouTubeVOSResult:
             "F_unseen": self.f_unseen,
         }
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The headline, in order; the same as `global_scores`."""
+        return self.global_scores
+
+    def per_class(self) -> list[dict[str, Any]]:
+        """One row per category: name, whether it is seen, and the means over its objects."""
+        return [
+            {"category": name, "seen": rows[0].seen, **_means(rows)}
+            for name, rows in sorted(self._grouped("category").items())
+        ]
+
+    def per_video(self) -> list[dict[str, Any]]:
+        """One row per video: its name and the means over its objects."""
+        return [{"video": name, **_means(rows)} for name, rows in self._grouped("video").items()]
+
+    def _grouped(self, field: str) -> dict[str, list[YouTubeVOSRow]]:
+        groups: dict[str, list[YouTubeVOSRow]] = {}
+        for row in self.rows:
+            groups.setdefault(getattr(row, field), []).append(row)
+        return groups
+
     def table(self) -> str:
         """The five numbers as text, times 100 with one decimal; "-" where there is none."""
         cells = [
@@ -116,6 +144,11 @@ class YouTubeVOSResult:
             "global": scores,
             "objects": [asdict(row) for row in self.rows],
         }
+
+
+def _means(rows: Collection[YouTubeVOSRow]) -> dict[str, float]:
+    j, f = (float(np.mean([getattr(row, letter) for row in rows])) for letter in ("j", "f"))
+    return {"J&F": (j + f) / 2, "J": j, "F": f}
 
 
 def evaluate_youtube_vos(
@@ -154,7 +187,11 @@ def evaluate_youtube_vos(
     }
     absent = [(v, t.gt) for v, tasks in videos.items() for t in tasks if not t.gt.is_file()]
     raise_all([f"{video}: missing annotation {path}" for video, path in absent])
-    results = score_videos(videos, workers=workers, progress=progress)
+    scores = score_videos(videos, workers=workers, progress=progress)
+    results = {
+        video: {task.gt.stem: frame for task, frame in zip(tasks, scores[video], strict=True)}
+        for video, tasks in videos.items()
+    }
     rows = [
         _row(video, i, meta[video][i], meta[video][i].category in seen_categories, results[video])
         for video, frames_of in listed.items()
@@ -187,15 +224,20 @@ def _tasks(gt: Path, results: Path, frames_of: Mapping[int, list[str]]) -> list[
 
 
 def _row(
-    video: str,
-    object_id: int,
-    entry: ObjectMeta,
-    seen: bool,
-    frames: Collection[FrameResult],
+    video: str, object_id: int, entry: ObjectMeta, seen: bool, frames: Mapping[str, FrameResult]
 ) -> YouTubeVOSRow:
-    scored: list[Mapping[int, tuple[float, float]]] = [frame.scores for frame in frames]
-    values = np.array([scores[object_id] for scores in scored if object_id in scores])
+    scored = {name: f.scores[object_id] for name, f in frames.items() if object_id in f.scores}
+    values = np.array(list(scored.values()))
     j, f = values.mean(axis=0)
     return YouTubeVOSRow(
-        video, object_id, entry.category, seen, float(j), float(f), num_frames=len(values)
+        video,
+        object_id,
+        entry.category,
+        seen,
+        float(j),
+        float(f),
+        num_frames=len(values),
+        frames=tuple(scored),
+        j_frames=tuple(values[:, 0].tolist()),
+        f_frames=tuple(values[:, 1].tolist()),
     )
