@@ -2,12 +2,13 @@
 
 Sections: read (memory read alone), video (whole engine against the plain form), steady (from 20
 memory frames on), objects, stages, limit (the convolutions alone), rss (a long video), gpu. Times
-are the best of several runs; everything is one process with two threads in float32 unless a row
-says otherwise.
+are the best of several runs; every section is one process with two threads, in float32 unless a
+row says otherwise.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import resource
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import torch
 from stcn_plain import PlainEngine, dense_topk_read
 
 from stcn.checkpoint import load_network
+from stcn.inference.allocator import keep_freed_memory
 from stcn.inference.engine import MemoryPolicy, PropagationEngine
 from stcn.inference.memory import MemoryBank
 from stcn.inference.preprocess import normalise, one_hot
@@ -86,37 +88,50 @@ def _stripes(mask: np.ndarray, count: int) -> torch.Tensor:
 
 def bench_read() -> list[Row]:
     """Memory read alone, dense and ours."""
+    cases = [(k, n) for k in (1, 2) for n in (1, 5, 10, 20)]
+    # The plain form first: ours changes how the process keeps its memory.
+    plain = []
+    for num_objects, num_frames in cases:
+        keys, values, query = read_inputs(num_objects, num_frames)
+        dense_key = keys[:, 0].permute(1, 0, 2, 3).reshape(1, 64, -1)
+        dense_value = values.permute(1, 2, 0, 3, 4).reshape(num_objects, 512, -1)
+        with torch.inference_mode():
+            arguments = dense_key, dense_value, query, 20
+            seconds = best_of(lambda a=arguments: dense_topk_read(*a))
+            plain.append((seconds, dense_topk_read(*arguments)))
+    keep_freed_memory()
     rows = []
-    for num_objects in (1, 2):
-        for num_frames in (1, 5, 10, 20):
-            gen = torch.Generator().manual_seed(num_frames)
-            keys = torch.randn(num_frames, 1, 64, *GRID, generator=gen)
-            values = torch.randn(num_frames, num_objects, 512, *GRID, generator=gen)
-            query = torch.randn(1, 64, *GRID, generator=gen)
-            bank = MemoryBank()
-            for key, value in zip(keys, values, strict=True):
-                bank.write(key, dict(enumerate(value)), permanent=True)
-            dense_key = keys[:, 0].permute(1, 0, 2, 3).reshape(1, 64, -1)
-            dense_value = values.permute(1, 2, 0, 3, 4).reshape(num_objects, 512, -1)
-            with torch.inference_mode():
-                plain = best_of(
-                    lambda k=dense_key, v=dense_value, q=query: dense_topk_read(k, v, q, 20)
-                )
-                ours = best_of(lambda b=bank, q=query: b.read(q))
-                want, got = dense_topk_read(dense_key, dense_value, query, 20), bank.read(query)
-            error = float((got - want).abs().max() / want.abs().max())
-            rows.append(
-                {
-                    "objects": num_objects,
-                    "memory_frames": num_frames,
-                    "plain_s": plain,
-                    "ours_s": ours,
-                    "ratio": plain / ours,
-                    "relative_difference": error,
-                    "extra_mb": bank.workspace_mb,
-                }
-            )
+    for (num_objects, num_frames), (seconds, want) in zip(cases, plain, strict=True):
+        keys, values, query = read_inputs(num_objects, num_frames)
+        bank = MemoryBank()
+        for key, value in zip(keys, values, strict=True):
+            bank.write(key, dict(enumerate(value)), permanent=True)
+        ours = best_of(lambda b=bank, q=query: b.read(q))
+        error = float((bank.read(query) - want).abs().max() / want.abs().max())
+        rows.append(
+            {
+                "objects": num_objects,
+                "memory_frames": num_frames,
+                "plain_s": seconds,
+                "ours_s": ours,
+                "ratio": seconds / ours,
+                "relative_difference": error,
+                "extra_mb": bank.workspace_mb,
+            }
+        )
     return rows
+
+
+def read_inputs(
+    num_objects: int, num_frames: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Keys (N, 1, 64, h, w), values (N, K, 512, h, w) and a query (1, 64, h, w)."""
+    gen = torch.Generator().manual_seed(num_frames)
+    return (
+        torch.randn(num_frames, 1, 64, *GRID, generator=gen),
+        torch.randn(num_frames, num_objects, 512, *GRID, generator=gen),
+        torch.randn(1, 64, *GRID, generator=gen),
+    )
 
 
 def run_plain(network: STCN, frames: Frames, objects: int, count: int) -> tuple[float, list]:
@@ -172,15 +187,7 @@ def bench_steady(
 ) -> list[Row]:
     """Time per frame once the memory holds many frames: a stored frame and four others."""
     image, count = frames.tensors[0], 5 * cycles
-    plain = PlainEngine(network)
-    plain.step(image, given=frames.masks[1], store=True)
-    assert plain.mem_key is not None and plain.mem_value is not None
-    plain.mem_key = plain.mem_key.repeat(1, 1, memory_frames)
-    plain.mem_value = plain.mem_value.repeat(1, 1, memory_frames)
-    started = time.perf_counter()
-    for t in range(count):
-        plain.step(frames.tensors[t + 1], store=t % 5 == 4)
-    base = (time.perf_counter() - started) / count
+    base = plain_steady(network, frames, memory_frames, count)
     rows: list[Row] = [{"engine": "plain fp32", "s_per_frame": base, "ratio": 1.0}]
     for name, dtype in (("ours fp32", torch.float32), ("ours bf16", torch.bfloat16)):
         engine = PropagationEngine(DeployedSTCN(network, dtype), MemoryPolicy())
@@ -195,6 +202,20 @@ def bench_steady(
         seconds = (time.perf_counter() - started) / count
         rows.append({"engine": name, "s_per_frame": seconds, "ratio": base / seconds})
     return rows
+
+
+def plain_steady(network: STCN, frames: Frames, memory_frames: int, count: int) -> float:
+    """Seconds per frame of the plain form with that many memory frames."""
+    plain = PlainEngine(network)
+    plain.step(frames.tensors[0], given=frames.masks[1], store=True)
+    assert plain.mem_key is not None and plain.mem_value is not None
+    plain.mem_key = plain.mem_key.repeat(1, 1, memory_frames)
+    plain.mem_value = plain.mem_value.repeat(1, 1, memory_frames)
+    plain.step(frames.tensors[0], store=False)
+    started = time.perf_counter()
+    for t in range(count):
+        plain.step(frames.tensors[t + 1], store=t % 5 == 4)
+    return (time.perf_counter() - started) / count
 
 
 def bench_objects(network: STCN, frames: Frames, count: int) -> list[Row]:
@@ -335,49 +356,72 @@ def show(title: str, rows: list[Row]) -> None:
         print("  " + "  ".join(cells))
 
 
+SECTIONS: dict[str, Callable[[argparse.Namespace, STCN, Frames], list[Row]]] = {
+    "read": lambda args, network, frames: bench_read(),
+    "stages": lambda args, network, frames: bench_stages(network, frames),
+    "limit": lambda args, network, frames: bench_limit(network),
+    "video": lambda args, network, frames: bench_video(network, frames, args.frames),
+    "steady": lambda args, network, frames: bench_steady(network, frames),
+    "objects": lambda args, network, frames: bench_objects(network, frames, 12),
+    "rss": lambda args, network, frames: [bench_rss(args.rss_frames, 20)],
+    "gpu": lambda args, network, frames: bench_gpu(network, frames, args.frames),
+}
+
+
+def run_section(args: argparse.Namespace, name: str) -> dict[str, Any]:
+    """Runs one section in this process; its rows and the peak memory."""
+    torch.set_num_threads(args.threads)
+    network, frames = deterministic_network(), Frames(args.davis, args.sequence, args.frames)
+    rows = SECTIONS[name](args, network, frames)
+    show(name, rows)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"peak RSS {peak:.0f} MB")
+    return {"rows": rows, "peak_rss_mb": peak, "video": frames.name}
+
+
+def run_alone(argv: Sequence[str], name: str) -> dict[str, Any]:
+    """Runs one section in a process of its own: no baseline runs under our engine's settings."""
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "section.json"
+        command = [sys.executable, __file__, *argv, "--section", name, str(out)]
+        subprocess.run(command, check=True)
+        return json.loads(out.read_text())
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point."""
     parser = ArgumentParser("bench_stcn.py", description=__doc__)
-    parser.add_argument(
-        "--davis", type=Path, help="DAVIS folder (JPEGImages/480p, Annotations/480p)"
-    )
-    parser.add_argument("--sequence", default="blackswan")
-    parser.add_argument("--frames", type=int, default=40)
-    parser.add_argument("--rss-frames", type=int, default=3000)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", nargs="+", help="sections to run")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--rss-child", nargs=2, type=int, help="internal")
+    add = parser.add_argument
+    add("--davis", type=Path, help="DAVIS folder (JPEGImages/480p, Annotations/480p)")
+    add("--sequence", default="blackswan", help="sequence of the DAVIS folder")
+    add("--frames", type=int, default=40, help="frames of the whole-video section")
+    add("--rss-frames", type=int, default=3000, help="frames of the section on memory")
+    add("--threads", type=int, default=2, help="threads of PyTorch")
+    add("--only", nargs="+", choices=list(SECTIONS), help="sections to run; the rest is kept")
+    add("--out", type=Path, default=RESULTS, help="recorded results")
+    add("--section", nargs=2, metavar=("NAME", "FILE"), help="internal: one section, rows to FILE")
+    add("--rss-child", nargs=2, type=int, metavar=("FRAMES", "CAP"), help="internal")
+    argv = sys.argv[1:] if argv is None else argv
     args = parser.parse_args(argv)
     if args.rss_child:
         rss_child(*args.rss_child)
         return 0
-    torch.set_num_threads(args.threads)
-    network, frames = deterministic_network(), Frames(args.davis, args.sequence, args.frames)
-    sections: dict[str, Callable[[], list[Row]]] = {
-        "read": bench_read,
-        "stages": lambda: bench_stages(network, frames),
-        "limit": lambda: bench_limit(network),
-        "video": lambda: bench_video(network, frames, args.frames),
-        "steady": lambda: bench_steady(network, frames),
-        "objects": lambda: bench_objects(network, frames, 12),
-        "rss": lambda: [bench_rss(args.rss_frames, 20)],
-        "gpu": lambda: bench_gpu(network, frames, args.frames),
-    }
-    # Sections run by themselves replace those of an earlier result.
+    if args.section:
+        write_json(Path(args.section[1]), run_section(args, args.section[0]))
+        return 0
     result: dict[str, Any] = json.loads(args.out.read_text()) if args.only else {}
     result |= {
         "machine": f"{platform.processor() or platform.machine()}, {args.threads} threads",
         "torch": torch.__version__,
-        "video": frames.name,
     }
-    for name in args.only or sections:
-        result[name] = sections[name]()
-        show(name, result[name])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    result["peak_rss_mb"] = max(peak, result.get("peak_rss_mb", 0.0))
-    print(f"\npeak RSS {peak:.0f} MB; written to {args.out}")
-    write_json(args.out, result)
+    for name in args.only or SECTIONS:
+        section = run_alone(argv, name)
+        result[name] = section["rows"]
+        result.setdefault("peak_rss_mb", {})[name] = section["peak_rss_mb"]
+        result["video"] = section["video"]
+        # After every section: a long run that is stopped keeps what it has measured.
+        write_json(args.out, result)
+    print(f"\nwritten to {args.out}")
     return 0
 
 

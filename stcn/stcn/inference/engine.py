@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stcn.inference.allocator import keep_freed_memory
 from stcn.inference.memory import MemoryBank
 from stcn.model.deployed import DeployedSTCN
 from stcn.model.matching import aggregate
@@ -86,6 +87,8 @@ class PropagationEngine:
         self.network = network
         self.policy = policy
         self.device = network.device
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.reset()
 
     def reset(self) -> None:

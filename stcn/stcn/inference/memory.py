@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stcn.model.matching import kernel_scores, topk_weights
+from stcn.ops.products import row_products
 
 
 class GrowingBuffer:
@@ -86,7 +87,7 @@ class MemoryBank:
         self._given: list[bool] = []  # one entry per permanent frame: does it carry a given mask?
         self._frame_size = 0
         self._num_temporary = 0
-        self._scratch: Tensor | None = None
+        self._workspace_size = 0
 
     @property
     def num_frames(self) -> int:
@@ -101,7 +102,7 @@ class MemoryBank:
     @property
     def workspace_mb(self) -> float:
         """Extra memory of the reads so far, in MiB: never more than `chunk_mb` or one row."""
-        return 0.0 if self._scratch is None else self._scratch.numel() * 4 / 2**20
+        return self._workspace_size * 4 / 2**20
 
     def sizes(self, object_id: int) -> tuple[int, int]:
         """Permanent and temporary elements that a read of this object uses."""
@@ -195,16 +196,9 @@ class MemoryBank:
         if self.kernel_sigma is not None:
             return _kernel_scores_from_rows(keys, flat, query.shape[2:], self.kernel_sigma)
         ones = flat.new_ones((1, flat.shape[1]))
-        queries = torch.cat([flat, ones]).T  # m, C + 1
-        return torch.mm(queries, keys.T, out=self._workspace(flat.shape[1], keys.shape[0]))
-
-    def _workspace(self, rows: int, columns: int) -> Tensor:
-        """Storage for scores (rows, columns), kept: fresh pages cost more than the product."""
-        assert self._keys is not None
-        size = rows * columns
-        if self._scratch is None or self._scratch.numel() < size:
-            self._scratch = self._keys.rows(0, 0).new_empty(size)
-        return self._scratch[:size].view(rows, columns)
+        queries = torch.cat([flat, ones]).T.contiguous()  # m, C + 1
+        self._workspace_size = max(self._workspace_size, len(queries) * len(keys))
+        return row_products(queries, keys)
 
     def _weights(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         if self.kernel_sigma is None:

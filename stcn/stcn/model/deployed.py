@@ -24,7 +24,7 @@ from stcn.model.network import STCN, FrameFeatures
 from stcn.model.resnet import BasicBlock, Bottleneck
 from stcn.ops.winograd import Winograd3x3
 
-#: Narrower convolutions are faster in the direct form, and so are all in bf16.
+#: Narrower convolutions are faster in the direct form.
 WINOGRAD_MIN_CHANNELS = 256
 
 
@@ -42,13 +42,24 @@ class Conv:
         weight: (out, in, kh, kw) on its device, in the dtype of the activations.
         bias: (out,) or None.
         like: where stride and padding come from.
+        rounded_winograd: allow Winograd's form in bf16 too, whose rounding is four times that of
+            the direct form: for the mask side, never for what is matched or remembered.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, like: nn.Conv2d) -> None:
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        like: nn.Conv2d,
+        *,
+        rounded_winograd: bool = False,
+    ) -> None:
         self.weight, self.bias = weight, bias
         self.stride: list[int] = [int(n) for n in like.stride]
         self.padding: list[int] = [int(n) for n in like.padding]
-        self.winograd = Winograd3x3(weight, bias) if _suits_winograd(weight, like) else None
+        exact = weight.dtype == torch.float32
+        suits = (exact or rounded_winograd) and _suits_winograd(weight, like)
+        self.winograd = Winograd3x3(weight, bias) if suits else None
         self.fused = weight.device.type == "cpu" and has_fused_convolution()
         self.packed = False
 
@@ -97,7 +108,8 @@ class DeployedSTCN:
         key, value, decoder = folded.key_encoder, folded.value_encoder, folded.decoder
         self.key_stem = _conv(key.conv1)
         self.key_stages = [_stage(stage) for stage in (key.res2, key.layer2, key.layer3)]
-        self.key_proj, self.key_comp = _conv(folded.key_proj.key_proj), _conv(folded.key_comp)
+        self.key_proj = _conv(folded.key_proj.key_proj)
+        self.key_comp = _conv(folded.key_comp, mask_side=True)
         self.value_stem = _conv(value.conv1)
         self.value_blocks = [
             block for s in (value.layer1, value.layer2, value.layer3) for block in _stage(s)
@@ -106,7 +118,7 @@ class DeployedSTCN:
         self.fuse1 = _SplitResBlock(value.fuser.block1, trunk_width)
         self.fuse2 = _ResBlock(value.fuser.block2)
         self.attention: CBAM | None = value.fuser.attention
-        self.compress = _SplitResBlock(decoder.compress, self.config.value_dim)
+        self.compress = _SplitResBlock(decoder.compress, self.config.value_dim, mask_side=True)
         self.up_16_8, self.up_8_4 = _UpBlock(decoder.up_16_8), _UpBlock(decoder.up_8_4, relu=True)
         self.pred = _conv(decoder.pred)
 
@@ -150,11 +162,12 @@ class DeployedSTCN:
 def _suits_winograd(weight: Tensor, like: nn.Conv2d) -> bool:
     plain = like.kernel_size == (3, 3) and like.stride == (1, 1) and like.padding == (1, 1)
     wide = min(weight.shape[:2]) >= WINOGRAD_MIN_CHANNELS
-    return plain and wide and weight.dtype == torch.float32 and weight.device.type == "cpu"
+    known = weight.dtype in (torch.float32, torch.bfloat16)
+    return plain and wide and known and weight.device.type == "cpu"
 
 
-def _conv(conv: nn.Conv2d) -> Conv:
-    return Conv(conv.weight, conv.bias, conv)
+def _conv(conv: nn.Conv2d, *, mask_side: bool = False) -> Conv:
+    return Conv(conv.weight, conv.bias, conv, rounded_winograd=mask_side)
 
 
 def _stage(stage: nn.Sequential) -> list[_ConvBlock]:
@@ -187,9 +200,13 @@ class _ConvBlock:
 class _ResBlock:
     """`ResBlock`; with `relu` its only consumer's ReLU is applied right away."""
 
-    def __init__(self, block: ResBlock, *, relu: bool = False) -> None:
-        self.conv1, self.conv2 = _conv(block.conv1), _conv(block.conv2)
-        self.shortcut = None if block.downsample is None else _conv(block.downsample)
+    def __init__(self, block: ResBlock, *, relu: bool = False, mask_side: bool = False) -> None:
+        self.conv1, self.conv2 = (
+            _conv(conv, mask_side=mask_side) for conv in (block.conv1, block.conv2)
+        )
+        self.shortcut = None
+        if block.downsample is not None:
+            self.shortcut = _conv(block.downsample, mask_side=mask_side)
         self.relu = relu
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -200,11 +217,11 @@ class _ResBlock:
 class _SplitResBlock:
     """`ResBlock` on concat(own, shared): the shared part is convolved once for all objects."""
 
-    def __init__(self, block: ResBlock, num_own: int) -> None:
-        self.conv1, self.conv1_shared = _split(block.conv1, num_own)
+    def __init__(self, block: ResBlock, num_own: int, *, mask_side: bool = False) -> None:
+        self.conv1, self.conv1_shared = _split(block.conv1, num_own, mask_side)
         shortcut = block.downsample
-        self.shortcut = None if shortcut is None else _split(shortcut, num_own)
-        self.conv2 = _conv(block.conv2)
+        self.shortcut = None if shortcut is None else _split(shortcut, num_own, mask_side)
+        self.conv2 = _conv(block.conv2, mask_side=mask_side)
 
     def __call__(self, own: Tensor, shared: Tensor) -> Tensor:
         once = self.conv1_shared(torch.relu(shared))
@@ -218,8 +235,8 @@ class _SplitResBlock:
 
 class _UpBlock:
     def __init__(self, block: UpBlock, *, relu: bool = False) -> None:
-        self.skip = _conv(block.skip_conv)
-        self.out = _ResBlock(block.out_conv, relu=relu)
+        self.skip = _conv(block.skip_conv, mask_side=True)
+        self.out = _ResBlock(block.out_conv, relu=relu, mask_side=True)
 
     def __call__(self, skip: Tensor, x: Tensor) -> Tensor:
         x = upsample(x, 2)
@@ -228,12 +245,13 @@ class _UpBlock:
         return self.out(x.add_(self.skip(skip)))
 
 
-def _split(conv: nn.Conv2d, num_own: int) -> tuple[Conv, Conv]:
-    own, shared = conv.weight[:, :num_own], conv.weight[:, num_own:]
+def _split(conv: nn.Conv2d, num_own: int, mask_side: bool) -> tuple[Conv, Conv]:
+    own, shared = conv.weight.split([num_own, conv.weight.shape[1] - num_own], 1)
+    own, shared = (w.contiguous(memory_format=torch.channels_last) for w in (own, shared))
     # The bias belongs to one of the two sums.
     return (
-        Conv(own.contiguous(memory_format=torch.channels_last), None, conv),
-        Conv(shared.contiguous(memory_format=torch.channels_last), conv.bias, conv),
+        Conv(own, None, conv, rounded_winograd=mask_side),
+        Conv(shared, conv.bias, conv, rounded_winograd=mask_side),
     )
 
 

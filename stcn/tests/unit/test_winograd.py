@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from stcn.ops.winograd import Winograd3x3, transforms
 
 
-def test_transforms_compute_a_correlation_exactly():
-    input_matrix, kernel_matrix, output_matrix = transforms()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_transforms_compute_a_correlation_exactly(dtype):
+    input_matrix, kernel_matrix, output_matrix = transforms(dtype)
     gen = torch.Generator().manual_seed(0)
     image = torch.randn(6, 6, generator=gen, dtype=torch.float64)
     kernel = torch.randn(3, 3, generator=gen, dtype=torch.float64)
@@ -48,3 +49,17 @@ def test_wide_convolution_is_as_exact_as_the_direct_one():
     exact = F.conv2d(x.double(), weight.double(), padding=1)
     error = (Winograd3x3(weight, None)(x) - exact).abs().max() / exact.std()
     assert float(error) < 5e-5
+
+
+def test_bfloat16_stays_within_its_stated_rounding():
+    torch.manual_seed(3)
+    x, add = torch.randn(1, 128, 22, 35).relu().bfloat16(), torch.randn(1, 32, 22, 35).bfloat16()
+    weight, bias = torch.randn(32, 128, 3, 3) / 34, torch.randn(32)
+    exact = F.conv2d(x.double(), weight.bfloat16().double(), bias.bfloat16().double(), padding=1)
+    got = Winograd3x3(weight.bfloat16(), bias.bfloat16())(x)
+    assert got.dtype == torch.bfloat16
+    error = (got.double() - exact).pow(2).mean().sqrt() / exact.std()
+    assert float(error) < 0.02
+    summed = Winograd3x3(weight.bfloat16(), bias.bfloat16())(x, add=add, relu=True)
+    want = torch.relu(exact + add.double())
+    assert float((summed.double() - want).abs().max()) < 0.15 * float(exact.std())
