@@ -10,7 +10,7 @@ PACKAGES := ./common $(addprefix ./,$(METHODS))
 RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench parity doctor tables clean
+.PHONY: help setup demo test lint format bench parity parity-common doctor tables clean
 
 help:  ## List every target
 	@awk -F ':.*## ' '/^[a-zA-Z0-9_-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,7 +46,10 @@ format: setup  ## Rewrite the sources in the house format
 
 bench: $(addprefix bench-,$(METHODS))  ## Run every benchmark
 
-parity: $(addprefix parity-,$(METHODS))  ## Compare every method with its recorded numbers
+parity: parity-common $(addprefix parity-,$(METHODS))  ## Compare everything with its recorded numbers
+
+parity-common: setup  ## Compare formats and metrics with recorded numbers [KIT=folder]
+	$(RUN) -m vidseg_common.parity $(KIT)
 
 doctor: setup  ## Check versions, devices, data sets, weights [DATA=folder WEIGHTS=file]
 	$(RUN) -m vidseg_common.doctor $(if $(DATA),--data $(DATA)) $(if $(WEIGHTS),--weights $(WEIGHTS))

@@ -44,6 +44,9 @@ COMMANDS = {
     "vidseg_common.doctor": ("vidseg_common.doctor", "main"),
     "vidseg_common.synthetic": ("vidseg_common.synthetic_cli", "main"),
     "vidseg_common.metrics.davis_jf": ("vidseg_common.metrics.davis_cli", "main"),
+    "vidseg_common.metrics.davis_server": ("vidseg_common.metrics.davis_server", "main"),
+    "vidseg_common.metrics.folder_jf": ("vidseg_common.metrics.folder_jf", "main"),
+    "vidseg_common.parity": ("vidseg_common.parity.runner", "main"),
 }
 
 #: Meanings of flags whose name says it to the reader of --help, but not to that of a table.
