@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from vidseg_common.conversion import (
     all_known,
@@ -87,11 +87,12 @@ def convert(
     with staged_output(out, overwrite=plan.overwrite, inputs=plan.inputs) as temporary:
         file = temporary / target.file_name if target.file_name and not is_file else temporary
         file.parent.mkdir(parents=True, exist_ok=True)
-        placed = laid_out(data, target) if plan.images != "none" else data
-        notes += target.write(placed, file, split=plan.split, kind=plan.kind,
-                              progress=plan.progress)  # fmt: skip
+        placed, renamed = _placed(data, target, plan.images != "none")
+        notes += renamed
+        split = plan.split or target.split or None
+        notes += target.write(placed, file, split=split, kind=plan.kind, progress=plan.progress)
         if plan.images != "none":
-            folder = temporary / target.images.format(split=plan.split or target.split)
+            folder = temporary / target.images.format(split=split)
             pairs = list(image_pairs(data, placed))
             bring_images(pairs, folder, plan.images, progress=plan.progress)
     return list(dict.fromkeys(notes))
@@ -114,11 +115,11 @@ def prepare(
     if plan.built_in_map is not None:
         data, notes = apply_category_map(data, CATEGORY_MAPS[plan.built_in_map],
                                          _categories_of_map(plan.built_in_map[1]))  # fmt: skip
-    elif plan.mapping is not None or target.has_fixed_categories:
-        fixed = target.categories()
-        if not target.has_fixed_categories and not all_known(data, plan.mapping or {}, fixed):
-            fixed = ()
-        data, notes = map_categories(data, plan.mapping or {}, fixed)
+    elif plan.mapping is not None:
+        known = target.categories()
+        # Own categories are numbered anew; writers say which ones their format cannot hold.
+        known = known if all_known(data, plan.mapping, known) else ()
+        data, notes = map_categories(data, plan.mapping, known)
     if plan.categories is not None:
         data, dropped = select_categories(data, plan.categories)
         notes += dropped
@@ -143,6 +144,25 @@ def laid_out(data: AnnotationSet, target: Format) -> AnnotationSet:
     if target.is_still:
         return flat_names(data)
     return rename_frames(data, target.numbering, target.inner)
+
+
+def _placed(
+    data: AnnotationSet, target: Format, with_images: bool
+) -> tuple[AnnotationSet, list[str]]:
+    """The data set with the frame names to write, and a note where they do not fit the images."""
+    if with_images:
+        return laid_out(data, target), []
+    # Other masks and annotations keep the names of their images, which stay where they are.
+    if target.numbering is None or target.module == "mots":
+        return data, []
+    placed = laid_out(data, target)
+    has_changed = any(
+        PurePosixPath(a).stem != PurePosixPath(b).stem
+        for old, new in zip(data.videos, placed.videos, strict=True)
+        for a, b in zip(old.file_names, new.file_names, strict=True)
+    )
+    note = "frames were numbered anew; --images link or copy names the images alike"
+    return placed, [note] if has_changed else []
 
 
 def _check_images(data: AnnotationSet, target: Format, is_file: bool) -> None:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from tqdm import tqdm
@@ -47,16 +48,27 @@ class Pictures:
     min_score: float = 0.3
 
 
-def worst_first(metric: Metric, rows: Sequence[Row]) -> list[Row]:
-    """Rows of videos ordered by the metric's score, the worst first; without a score last."""
+def worst_first(metric: Metric, scores: Scores) -> list[dict[str, Any]]:
+    """Rows of videos ordered by the metric's score, the worst first; without a score last.
+
+    Rows get the name under "video" first, and counts of found objects their share "found/all".
+    """
+    rows = [_named(row) for row in getattr(scores, "per_video", list)()]
 
     def key(row: Row) -> tuple[bool, float]:
-        value = row.get(metric.video_score)
-        if value is None or math.isnan(value):
-            return True, 0.0
-        return False, -value if metric.lower_is_better else value
+        value = _bar(row.get(metric.video_score))
+        return value is None, value or 0.0
 
     return sorted(rows, key=key)
+
+
+def _named(row: Row) -> dict[str, Any]:
+    made = {"video": row.get("video", row.get("name")), **row}
+    made.pop("name", None)
+    if "found" in row and "ground_truth" in row:
+        wanted = row["ground_truth"]
+        made["found/all"] = row["found"] / wanted if wanted else None
+    return made
 
 
 def write_evaluation(
@@ -87,7 +99,7 @@ def write_evaluation(
         OSError: a file cannot be written.
     """
     folder = Path(folder)
-    classes, videos = list(scores.per_class()), worst_first(metric, scores.per_video())
+    classes, videos = list(scores.per_class()), worst_first(metric, scores)
     files = [folder / "result.json", folder / "table.txt"]
     write_json(files[0], _finite(scores.to_json()))
     write_text(files[1], scores.table().rstrip("\n") + "\n")
@@ -103,7 +115,7 @@ def write_evaluation(
         numbers=dict(scores.numbers),
         versions=package_versions(_PACKAGES),
         charts=_charts(metric, classes, videos),
-        tables=_tables(metric, classes, videos),
+        tables=_tables(classes, videos),
         strips=strips,
         notes=list(notes),
         files={path.stem.replace("_", " "): path.name for path in files},
@@ -148,7 +160,7 @@ def _columns(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(column for row in rows for column in row))
 
 
-def _tables(metric: Metric, classes: Sequence[Row], videos: Sequence[Row]) -> list[Table]:
+def _tables(classes: Sequence[Row], videos: Sequence[Row]) -> list[Table]:
     made = []
     for title, rows in (("By category", classes), ("By video, worst first", videos)):
         if rows:
@@ -161,16 +173,20 @@ def _tables(metric: Metric, classes: Sequence[Row], videos: Sequence[Row]) -> li
 
 def _charts(metric: Metric, classes: Sequence[Row], videos: Sequence[Row]) -> list[Chart]:
     made = []
-    for title, key, rows in (
-        ("by category", "class", classes),
-        ("of the worst videos", "video", videos),
+    for title, score, rows in (
+        ("by category", metric.class_score, classes),
+        ("of the worst videos", metric.video_score, videos),
     ):
-        chosen = [row for row in rows if metric.video_score in row and key in row][:_MOST_BARS]
+        chosen = [row for row in rows if score in row][:_MOST_BARS]
         if chosen:
-            values = [_bar(row[metric.video_score]) for row in chosen]
-            labels = [str(row[key]) for row in chosen]
-            made.append(Chart(f"{metric.video_score} {title}", labels, {"": values}))
+            values = [_bar(row[score]) for row in chosen]
+            made.append(Chart(f"{score} {title}", [_label(row) for row in chosen], {"": values}))
     return made
+
+
+def _label(row: Row) -> str:
+    names = (row.get(key) for key in ("evaluation", "video", "class", "category"))
+    return " ".join(str(name) for name in names if name is not None)
 
 
 def _bar(value: float | None) -> float | None:
@@ -183,15 +199,41 @@ def _strips(
     """Ground truth and results of the worst frames of the worst videos."""
     truth_at = {video.name: i for i, video in enumerate(pictures.truth.videos)}
     found_at = {video.name: i for i, video in enumerate(pictures.predictions.videos)}
-    shown = [row for row in videos if row["video"] in truth_at and row["video"] in found_at]
+    rows: dict[str, Row] = {}
+    for row in videos or _by_quality(pictures, truth_at, found_at):
+        # A video has a row per class in some metrics: the worst one is told.
+        if row["video"] in truth_at and row["video"] in found_at:
+            rows.setdefault(row["video"], row)
+    chosen = list(rows.items())[: pictures.num_videos]
     strips = []
-    for row in tqdm(shown[: pictures.num_videos], unit="video", disable=not progress, leave=False):
-        name = row["video"]
-        value = row.get(metric.video_score)
-        told = f"{metric.video_score} {value:.3f}" if isinstance(value, float) else "no score"
-        title = f"{name}: {told}"
+    for name, row in tqdm(chosen, unit="video", disable=not progress, leave=False):
+        score = metric.video_score if metric.video_score in row else "mask IoU"
+        value = row.get(score)
+        told = f"{score} {value:.3f}" if isinstance(value, float) else "no score"
+        title = f"{_label(row)}: {told}"
         strips.append(_strip(title, pictures, truth_at[name], found_at[name]))
     return strips
+
+
+def _by_quality(
+    pictures: Pictures, truth_at: Mapping[str, int], found_at: Mapping[str, int]
+) -> list[Row]:
+    """Videos by the mean IoU of their masks, for metrics without numbers per video."""
+    rows = [
+        {
+            "video": name,
+            "mask IoU": mean(
+                frame_qualities(
+                    pictures.truth.load(place),
+                    pictures.predictions.load(found_at[name]),
+                    pictures.min_score,
+                )
+            ),
+        }
+        for name, place in truth_at.items()
+        if name in found_at and pictures.truth.videos[place].num_frames
+    ]
+    return sorted(rows, key=lambda row: row["mask IoU"])
 
 
 def _strip(title: str, pictures: Pictures, truth_at: int, found_at: int) -> Strip:

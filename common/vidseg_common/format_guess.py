@@ -135,6 +135,8 @@ def _of_folder(path: Path) -> str | None:
     for name in ("instances_txt", "instances"):
         if (path / name).is_dir():
             return "kitti-mots-txt" if name == "instances_txt" else "kitti-mots-png"
+    if any(path.glob("joint/*.json")) or any(path.glob("amodal/*.json")):
+        return "sailvos"
     masks = path / "Annotations" if (path / "Annotations").is_dir() else path
     mode = _mode_of(next(iter(sorted(masks.glob("*/*.png"))), None))
     if mode is not None:

@@ -31,13 +31,13 @@ class Format:
         title: one line that says what it is.
         module: module of `vidseg_common.datasets` that knows it.
         file_name: name of the annotation file below the root, "" where the format is a folder.
+        pattern: where the one file of a folder lies, for formats whose reader takes folders too.
         images: where images lie below the root of a data set, with "{split}" for the split.
         inner: folder of the images within that of their video, ending in "/".
         numbering: digits and first number of frame names, where the format prescribes them.
         split: the split that is written where none is asked for, "" without splits.
         is_results: predictions, which are read beside their ground truth.
         is_still: holds single images.
-        has_fixed_categories: any other than those of `categories` cannot be held.
         options: keyword arguments of its functions that tell it from its relatives.
         functions: names of its functions, where they are not the usual ones.
     """
@@ -46,13 +46,13 @@ class Format:
     title: str
     module: str
     file_name: str = ""
+    pattern: str = ""
     images: str = "JPEGImages"
     inner: str = ""
     numbering: tuple[int, int] | None = None
     split: str = ""
     is_results: bool = False
     is_still: bool = False
-    has_fixed_categories: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     functions: Mapping[str, str] = field(default_factory=dict)
 
@@ -121,8 +121,12 @@ class Format:
             UserError: the folder has no such file, or several.
         """
         path = Path(path)
-        if not self.file_name or not path.is_dir():
+        if not path.is_dir():
             return path
+        if not self.file_name:
+            # A folder with several kinds is for the reader, which is told the kind.
+            found = list(path.glob(self.pattern)) if self.pattern else []
+            return found[0] if len(found) == 1 else path
         if (path / self.file_name).is_file():
             return path / self.file_name
         found = sorted(path.glob(f"*{Path(self.file_name).suffix}"))
@@ -136,12 +140,12 @@ class Format:
 
     def image_root(self, path: str | Path, split: str | None = None) -> Path | None:
         """Where the images beside an annotation file lie; None where the reader finds them."""
-        if not self.file_name:
+        if not self.file_name and not self.pattern:
             return None
-        path = Path(path)
-        root = path if path.is_dir() else path.parent
-        folder = root / self.images.format(split=split or self.split)
-        return folder if folder.is_dir() else None
+        path = self.locate(path)
+        roots = path.parents if path.is_file() else (path,)
+        folders = (root / self.images.format(split=split or self.split) for root in roots[:2])
+        return next((folder for folder in folders if folder.is_dir()), None)
 
     def _call(
         self, role: str, path: Path, truth: AnnotationSet | None, asked: Mapping[str, Any]
@@ -169,7 +173,7 @@ class Format:
         """The categories of the benchmark, () where it has none of its own."""
         if self.name in CATEGORY_NAMES:
             return standard_categories(self.name)
-        return MOTS_CATEGORIES if self.has_fixed_categories else ()
+        return MOTS_CATEGORIES if self.module == "mots" else ()
 
 
 MOTS_CATEGORIES = (Category(1, "car"), Category(2, "pedestrian"))
@@ -186,7 +190,7 @@ def _masks(name: str, title: str, form: str, **more: Any) -> Format:
 
 
 def _mots(name: str, title: str, form: str, **more: Any) -> Format:
-    return Format(name, title, "mots", options={"form": form}, has_fixed_categories=True, **more)
+    return Format(name, title, "mots", options={"form": form}, **more)
 
 
 def _results(name: str, title: str, module: str, file_name: str = "", **more: Any) -> Format:
@@ -209,29 +213,28 @@ FORMATS: Mapping[str, Format] = {
         _youtube_vis("ytvis2021", "YouTube-VIS 2021 JSON"),
         _youtube_vis("ovis", "OVIS JSON, with occlusion levels"),
         _mots("kitti-mots-png", "KITTI-MOTS: 16-bit PNG", "png",
-              images="training/image_02", numbering=(6, 0)),
+              images="training/image_02", numbering=(6, 0), split="val"),
         _mots("kitti-mots-txt", "KITTI-MOTS: one text file per sequence", "txt",
-              images="training/image_02", numbering=(6, 0)),
+              images="training/image_02", numbering=(6, 0), split="val"),
         _mots("mots-challenge", "MOTSChallenge: SEQ/gt/gt.txt and seqinfo.ini", "challenge",
-              inner="img1/", numbering=(6, 1)),
+              images="MOTS-{split}", inner="img1/", numbering=(6, 1), split="train"),
         Format("coco", "COCO instances JSON", "coco", "instances.json", images="images",
                is_still=True),
         Format("pascal-voc", "Pascal VOC: SegmentationObject and SegmentationClass", "pascal_voc",
                is_still=True),
         Format("mapillary", "Mapillary Vistas: instances PNG and config.json", "mapillary",
-               images="{split}/images", is_still=True),
+               images="{split}/images", split="training", is_still=True),
         Format("stemseg-video", "STEm-Seg JSON of videos", "stemseg_json", "annotations.json",
                options={"kind": "video"}),
         Format("stemseg-image", "STEm-Seg JSON of images", "stemseg_json", "annotations.json",
                is_still=True, options={"kind": "image"}),
         Format("sailvos", "SAIL-VOS JSON: amodal, visible or joint", "sailvos",
-               images="sailvos_png", inner="images/", split="valid"),
+               pattern="*/*.json", images="sailvos_png", inner="images/", split="valid"),
         _results("davis-results", "results of DAVIS or any mask folder", "mask_folder"),
         _results("youtube-vos-results", "results of YouTube-VOS", "youtube_vos_annotations"),
         _results("ytvis-results", "results of YouTube-VIS", "youtube_vis", "results.json"),
         _results("ovis-results", "results of OVIS", "youtube_vis", "results.json"),
-        _results("kitti-mots-results", "results of KITTI-MOTS, txt or PNG", "mots",
-                 has_fixed_categories=True),
+        _results("kitti-mots-results", "results of KITTI-MOTS, txt or PNG", "mots"),
         _results("coco-results", "results of COCO", "coco", "results.json", is_still=True),
         _results("sailvos-results", "results of SAIL-VOS, pickle", "sailvos_results",
                  "results.pkl"),

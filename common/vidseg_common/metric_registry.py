@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,7 +50,7 @@ class Metric:
         truth: format of the ground truth where none is named and none can be guessed.
         results: format of the results where none is named.
         video_score: column of `per_video` by which videos are ordered, worst first.
-        lower_is_better: whether a small value of that column is good.
+        class_score: column of `per_class` that is drawn.
         options: keyword arguments that tell it from its relatives.
         on_folders: whether it reads folders of masks itself.
     """
@@ -61,9 +61,15 @@ class Metric:
     truth: str
     results: str
     video_score: str
-    lower_is_better: bool = False
+    class_score: str
     options: Mapping[str, Any] = field(default_factory=dict)
     on_folders: bool = False
+
+    def function(self) -> Callable[..., Scores]:
+        """The `evaluate` of its module."""
+        module = importlib.import_module(f"vidseg_common.metrics.{self.module}")
+        found: Callable[..., Scores] = module.evaluate
+        return found
 
     def evaluate(self, truth: AnnotationSet, predictions: AnnotationSet, **asked: Any) -> Scores:
         """Scores results that were read.
@@ -77,7 +83,7 @@ class Metric:
         Raises:
             UserError: they do not fit together, or the metric does not take an option.
         """
-        function = importlib.import_module(f"vidseg_common.metrics.{self.module}").evaluate
+        function = self.function()
         taken = inspect.signature(function).parameters
         chosen = dict(self.options)
         for name, value in asked.items():
@@ -87,8 +93,7 @@ class Metric:
                 chosen[name] = value
             elif name not in ("workers", "progress"):
                 raise UserError(f"the metric {self.name} takes no --{name.replace('_', '-')}")
-        scores: Scores = function(truth, predictions, **chosen)
-        return scores
+        return function(truth, predictions, **chosen)
 
     def evaluate_folders(self, truth: Path, predictions: Path, **asked: Any) -> Scores:
         """Scores folders of masks; arguments of `metrics.folder_scores`."""
@@ -99,7 +104,17 @@ class Metric:
 
 
 def _folder_metric(name: str, title: str, truth: str, results: str = "davis-results") -> Metric:
-    return Metric(name, title, "folder_scores", truth, results, "J&F", on_folders=True)
+    return Metric(name, title, "folder_scores", truth, results, "J&F", "J&F", on_folders=True)
+
+
+def _ap(name: str, title: str, module: str, formats: str, **options: str) -> Metric:
+    truth = "ytvis2019" if formats == "ytvis" else formats
+    results = f"{formats}-results"
+    return Metric(name, title, module, truth, results, "found/all", "AP", options=options)
+
+
+def _tracking(name: str, title: str, module: str, score: str) -> Metric:
+    return Metric(name, title, module, "kitti-mots-txt", "kitti-mots-results", score, score)
 
 
 METRICS: Mapping[str, Metric] = {
@@ -111,23 +126,17 @@ METRICS: Mapping[str, Metric] = {
         _folder_metric("folder", "J&F of any folders of masks", "mask-folder"),
         _folder_metric("youtube-vos", "J and F of seen and unseen categories, local rule",
                        "youtube-vos", "youtube-vos-results"),
-        Metric("ytvis", "video AP of YouTube-VIS", "video_ap", "ytvis2019", "ytvis-results", "AP"),
-        Metric("ovis", "video AP of OVIS, by occlusion", "video_ap", "ovis", "ovis-results", "AP",
-               options={"protocol": "ovis"}),
-        Metric("coco-bbox", "AP of boxes in images", "coco_ap", "coco", "coco-results", "AP",
-               options={"iou_type": "bbox"}),
-        Metric("coco-segm", "AP of masks in images", "coco_ap", "coco", "coco-results", "AP",
-               options={"iou_type": "segm"}),
-        Metric("mots", "sMOTSA, MOTSA, MOTSP of KITTI-MOTS", "mots", "kitti-mots-txt",
-               "kitti-mots-results", "sMOTSA"),
-        Metric("hota", "HOTA, CLEAR and Identity of masks", "hota", "kitti-mots-txt",
-               "kitti-mots-results", "HOTA"),
-        Metric("mot", "MOTA and IDF1 of boxes", "tracking", "kitti-mots-txt",
-               "kitti-mots-results", "MOTA"),
-        Metric("sailvos-image", "AP of SAIL-VOS images, amodal and visible", "amodal_ap",
-               "sailvos", "sailvos-results", "AP", options={"level": "image"}),
-        Metric("sailvos-video", "AP of SAIL-VOS videos, amodal and visible", "amodal_ap",
-               "sailvos", "sailvos-results", "AP", options={"level": "video"}),
+        _ap("ytvis", "video AP of YouTube-VIS", "video_ap", "ytvis"),
+        _ap("ovis", "video AP of OVIS, by occlusion", "video_ap", "ovis", benchmark="ovis"),
+        _ap("coco-bbox", "AP of boxes in images", "coco_ap", "coco", iou_type="bbox"),
+        _ap("coco-segm", "AP of masks in images", "coco_ap", "coco", iou_type="segm"),
+        _tracking("mots", "sMOTSA, MOTSA, MOTSP of KITTI-MOTS", "mots", "sMOTSA"),
+        _tracking("hota", "HOTA, CLEAR and Identity of masks", "hota", "HOTA"),
+        _tracking("mot", "MOTA and IDF1 of boxes", "tracking", "mota"),
+        _ap("sailvos-image", "AP of SAIL-VOS by image, amodal and visible", "amodal_ap",
+            "sailvos", level="image"),
+        _ap("sailvos-video", "AP of SAIL-VOS by track, amodal and visible", "amodal_ap",
+            "sailvos", level="video"),
     )
 }  # fmt: skip
 """Every metric by its name."""

@@ -21,6 +21,7 @@ __all__ = [
     "open_data",
     "open_truth",
     "say",
+    "shows_progress",
     "warn",
 ]
 
@@ -52,22 +53,26 @@ def add_quiet_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
-def chosen_format(name: str | None, path: Path, *, is_results: bool = False) -> Format:
-    """The format that was named, or that the path looks like.
+def chosen_format(name: str | None, path: Path, *, truth: AnnotationSet | None = None) -> Format:
+    """The format that was named, or that the path looks like; of results where there is truth.
 
     Raises:
         UserError: no such format, nothing at the path, or it looks like no format.
     """
     if not path.exists():
         raise UserError(f"nothing at {path}")
-    return find_format(name or guess_format(path, is_results=is_results))
+    if name is None:
+        name = guess_format(path, is_results=truth is not None)
+        if truth is not None and truth.info.get("format") == "youtube-vos":
+            name = {"davis-results": "youtube-vos-results"}.get(name, name)
+    return find_format(name)
 
 
 def asked_options(options: argparse.Namespace) -> dict[str, Any]:
     """What a format's function is asked for, from the flags that the command has."""
     names = ("split", "kind")
     asked = {name: getattr(options, name, None) for name in names}
-    return {**asked, "progress": not options.quiet}
+    return {**asked, "progress": shows_progress(options)}
 
 
 def open_data(
@@ -90,7 +95,7 @@ def open_data(
     Raises:
         UserError: it cannot be read.
     """
-    found = chosen_format(name, path, is_results=truth is not None)
+    found = chosen_format(name, path, truth=truth)
     asked = asked_options(options)
     images = images or found.image_root(path, asked["split"])
     return found.read(path, images=images, truth=truth, **asked), found
@@ -106,6 +111,11 @@ def open_truth(options: argparse.Namespace) -> AnnotationSet | None:
         return None
     images = getattr(options, "images", None)
     return open_data(options, options.gt, name=options.gt_format, images=images)[0]
+
+
+def shows_progress(options: argparse.Namespace) -> bool:
+    """Whether bars are shown: not with --quiet, and not where stderr is a file."""
+    return not options.quiet and sys.stderr.isatty()
 
 
 def say(*lines: str) -> None:

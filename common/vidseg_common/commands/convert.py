@@ -16,6 +16,7 @@ from vidseg_common.commands.common import (
     open_truth,
     plural,
     say,
+    shows_progress,
     warn,
 )
 from vidseg_common.conversion_run import Conversion, convert
@@ -86,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         videos=options.videos,
         overwrite=options.overwrite,
         inputs=(options.source, options.image_root, data.image_root, options.gt),
-        progress=not options.quiet,
+        progress=shows_progress(options),
     )
     warn(convert(data, source, target, options.output, plan))
     number = plural(len(options.videos or data.videos), "video")

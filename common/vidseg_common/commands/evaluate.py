@@ -14,6 +14,7 @@ from vidseg_common.commands.common import (
     add_split_flags,
     open_data,
     say,
+    shows_progress,
     warn,
 )
 from vidseg_common.conversion import select_videos
@@ -92,14 +93,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         command=["vidseg", "evaluate", *words],
         pictures=pictures,
         notes=[*notes, *remarks],
-        progress=not options.quiet,
+        progress=shows_progress(options),
     )
     say("", *(f"  {path}" for path in files))
     return 0
 
 
 def _score(metric: Metric, options: argparse.Namespace) -> tuple[Scores, Sets | None]:
-    common = {"workers": options.workers, "progress": not options.quiet}
+    common = {"workers": options.workers, "progress": shows_progress(options)}
     own = {name: getattr(options, name) for name in _OF_FOLDERS}
     if metric.on_folders:
         given = {name: value for name, value in own.items() if value is not None}

@@ -12,6 +12,7 @@ from vidseg_common.commands.common import (
     open_data,
     open_truth,
     say,
+    shows_progress,
 )
 from vidseg_common.dataset_statistics import Statistics, statistics_of, summary_of
 
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     data, found = open_data(
         options, options.path, name=options.format, images=options.images, truth=truth
     )
-    counts = statistics_of(data, progress=not options.quiet)
+    counts = statistics_of(data, progress=shows_progress(options))
     if options.json:
         report = {"path": str(options.path), "format": found.name, **counts.to_json()}
         say(json.dumps(report, indent=1, ensure_ascii=False))

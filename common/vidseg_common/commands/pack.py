@@ -15,6 +15,7 @@ from vidseg_common.commands.common import (
     open_truth,
     plural,
     say,
+    shows_progress,
 )
 from vidseg_common.datasets.annotations import AnnotationSet
 from vidseg_common.errors import EXIT_BAD_INPUT, UserError
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(*map(str, problems), f"{options.path}: {plural(len(problems), 'problem')}, not packed")
         return EXIT_BAD_INPUT
     files = files_of(server, options.path, truth, split=options.split, method=options.name)
-    write_zip(options.output, files, progress=not options.quiet)
+    write_zip(options.output, files, progress=shows_progress(options))
     megabytes = options.output.stat().st_size / 1e6
     say(f"{options.output}: {plural(len(files), 'file')}, {megabytes:.1f} MB, for {server.title}")
     return 0

@@ -19,6 +19,7 @@ from vidseg_common.commands.common import (
     open_truth,
     plural,
     say,
+    shows_progress,
     warn,
 )
 from vidseg_common.conversion import select_videos
@@ -93,7 +94,7 @@ def _draw_all(
         return 1
     ending = {"mp4": ".mp4", "png": "", "sheet": ".jpg"}[options.form]
     places = range(len(data.videos))
-    for i in tqdm(places, unit="video", disable=options.quiet, leave=False):
+    for i in tqdm(places, unit="video", disable=not shows_progress(options), leave=False):
         _draw(data, truth, i, out / f"{data.videos[i].name}{ending}", options.form, options)
     return len(data.videos)
 

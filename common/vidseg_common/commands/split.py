@@ -11,7 +11,14 @@ from typing import Any
 from tqdm import tqdm
 
 from vidseg_common.arguments import ArgumentParser
-from vidseg_common.commands.common import add_data_flags, open_data, say, text_table, warn
+from vidseg_common.commands.common import (
+    add_data_flags,
+    open_data,
+    say,
+    shows_progress,
+    text_table,
+    warn,
+)
 from vidseg_common.conversion import select_positions
 from vidseg_common.dataset_split import split_videos
 from vidseg_common.datasets.annotations import AnnotationSet
@@ -58,7 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     counted = [
         Counter(track.category_id for track in clip.tracks)
         for clip in tqdm(
-            data.clips(), total=len(data.videos), unit="video", leave=False, disable=options.quiet
+            data.clips(),
+            total=len(data.videos),
+            unit="video",
+            leave=False,
+            disable=not shows_progress(options),
         )
     ]
     number = options.num_val or round(options.share * len(counted))

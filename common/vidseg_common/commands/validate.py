@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(argv)
     truth = open_truth(options)
-    found = chosen_format(options.format, options.path, is_results=truth is not None)
+    found = chosen_format(options.format, options.path, truth=truth)
     images = options.images or found.image_root(options.path, options.split)
     problems = found.validate(options.path, images=images, truth=truth, **asked_options(options))
     if options.json:
