@@ -53,7 +53,11 @@ class TrackMasks:
 
 
 def decode_tracks(
-    tracks: Sequence[Sequence[Mask | None]], num_frames: int, height: int, width: int
+    tracks: Sequence[Sequence[Mask | None]],
+    num_frames: int,
+    height: int,
+    width: int,
+    names: Sequence[str] | None = None,
 ) -> TrackMasks:
     """Decodes the masks of tracks.
 
@@ -62,12 +66,14 @@ def decode_tracks(
         num_frames: T.
         height: H of the frames.
         width: W of the frames.
+        names: what messages call each track, its position by default.
 
     Raises:
         MaskError: a track of another length, a mask of another size, or a malformed one. The
-            message names the position of the track and the frame.
+            message names the track and the frame.
     """
-    strings = _strings(tracks, num_frames, height, width)
+    names = [f"track {index}" for index in range(len(tracks))] if names is None else names
+    strings = _strings(tracks, names, num_frames, [height, width])
     # Positions wrap around in 32 bits until the start of the track is taken off: exact, as long
     # as those within a track fit.
     dtype = np.int32 if num_frames * height * width < 1 << 31 else np.int64
@@ -76,7 +82,7 @@ def decode_tracks(
         for start, stop in _blocks(strings, num_frames)
     ]
     if None in parts:
-        _raise_first_error(tracks)
+        _raise_first_error(tracks, names)
     return _joined([part for part in parts if part is not None], num_frames)
 
 
@@ -93,29 +99,38 @@ def mean_area(areas: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(totals / np.maximum(visible, 1), np.float64)
 
 
-def track_iou(dets: TrackMasks, gts: TrackMasks, *, at_least: float = 0.0) -> NDArray[np.float64]:
+def track_iou(
+    dets: TrackMasks,
+    gts: TrackMasks,
+    *,
+    at_least: float = 0.0,
+    crowd: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float64]:
     """IoU of every pair of tracks: all pixels of their intersections by all of their unions.
 
     Args:
         dets: D tracks.
         gts: G tracks of the same video.
         at_least: pairs that areas alone show to be below may get 0; 0 makes all exact.
+        crowd: (G,) for these the denominator is the area of the detection.
 
     Returns:
         (D, G); 0 where both tracks are empty.
     """
     det_total, gt_total = dets.areas.sum(axis=1), gts.areas.sum(axis=1)
+    by_detection = np.zeros(len(gt_total), bool) if crowd is None else crowd
+
+    def whole(shared: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.where(by_detection, det_total[:, None], det_total[:, None] + gt_total - shared)
+
     most = _most_shared(dets, gts)
-    union = det_total[:, None] + gt_total - most
     # A little below, as the bound is rounded too.
-    possible = (most > 0) & (most >= (at_least - 1e-9) * union)
-    result = np.zeros(most.shape)
+    possible = (most > 0) & (most >= (at_least - 1e-9) * whole(most))
+    shared = np.zeros_like(most)
     for d, g in zip(*np.nonzero(possible), strict=True):
-        both = int(det_total[d] + gt_total[g])
         difference = _difference(dets.changes[d], gts.changes[g])
-        shared = (both - difference) // 2
-        result[d, g] = shared / (both - shared)
-    return result
+        shared[d, g] = (det_total[d] + gt_total[g] - difference) // 2
+    return np.divide(shared, whole(shared), out=np.zeros(most.shape), where=shared > 0)
 
 
 def _most_shared(dets: TrackMasks, gts: TrackMasks) -> NDArray[np.int64]:
@@ -137,24 +152,25 @@ def _difference(first: Ints, second: Ints) -> int:
 
 
 def _strings(
-    tracks: Sequence[Sequence[Mask | None]], num_frames: int, height: int, width: int
+    tracks: Sequence[Sequence[Mask | None]],
+    names: Sequence[str],
+    num_frames: int,
+    size: list[int],
 ) -> list[str]:
-    """Run-length strings of all masks, track by track; frames without mask have an empty one."""
-    size, empty = [height, width], counts_to_string([height * width])
+    """Run-length strings of all masks, track by track; a frame without mask has an empty mask."""
+    empty = counts_to_string([size[0] * size[1]])
     strings = []
-    for index, track in enumerate(tracks):
+    for name, track in zip(names, tracks, strict=True):
         if len(track) != num_frames:
-            raise MaskError(
-                f"track {index} has {len(track)} masks, the video has {num_frames} frames"
-            )
+            raise MaskError(f"{name} has {len(track)} masks, the video {num_frames} frames")
         for frame_idx, mask in enumerate(track):
             if mask is None:
                 strings.append(empty)
                 continue
             if mask["size"] != size and list(mask["size"]) != size:
                 raise MaskError(
-                    f"track {index}, frame {frame_idx}: the mask is "
-                    f"{'x'.join(map(str, mask['size']))}, the video {height}x{width}"
+                    f"{name}, frame {frame_idx}: the mask has size {list(mask['size'])}, "
+                    f"the video {size}"
                 )
             counts = mask["counts"]
             strings.append(counts if isinstance(counts, str) else _as_string(mask))
@@ -315,13 +331,13 @@ def _joined(parts: Sequence[TrackMasks], num_frames: int) -> TrackMasks:
     )
 
 
-def _raise_first_error(tracks: Sequence[Sequence[Mask | None]]) -> None:
+def _raise_first_error(tracks: Sequence[Sequence[Mask | None]], names: Sequence[str]) -> None:
     """Decodes mask by mask to tell which one is malformed, and why."""
-    for index, track in enumerate(tracks):
+    for name, track in zip(names, tracks, strict=True):
         for frame_idx, mask in enumerate(track):
             if mask is not None:
                 try:
                     counts_of(mask)
                 except MaskError as error:
-                    raise MaskError(f"track {index}, frame {frame_idx}: {error}") from error
+                    raise MaskError(f"{name}, frame {frame_idx}: {error}") from error
     raise AssertionError("a block of masks was refused, but each of them is good")

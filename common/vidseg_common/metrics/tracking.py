@@ -19,6 +19,7 @@ from pycocotools import mask as coco_mask
 from vidseg_common import rle
 from vidseg_common.datasets.annotations import AnnotationSet, Clip, Track
 from vidseg_common.errors import DatasetError
+from vidseg_common.metrics.box_iou import box_iou
 from vidseg_common.metrics.mots_tables import json_numbers
 from vidseg_common.metrics.sequence_pairs import (
     SequencePair,
@@ -36,7 +37,7 @@ from vidseg_common.metrics.tracking_counts import (
 )
 from vidseg_common.rle import RLE
 
-__all__ = ["IouType", "TrackingResult", "box_iou", "evaluate"]
+__all__ = ["IouType", "TrackingResult", "evaluate"]
 
 IouType = Literal["bbox", "segm"]
 _Shape: TypeAlias = "list[float] | RLE"
@@ -52,28 +53,6 @@ class _Objects:
     ignore: list[bool] = field(default_factory=list)
     shapes: list[_Shape] = field(default_factory=list)
     regions: list[_Shape] = field(default_factory=list)
-
-
-def box_iou(
-    dets: Sequence[Sequence[float]],
-    gts: Sequence[Sequence[float]],
-    crowd: Sequence[bool] | None = None,
-) -> NDArray[np.float64]:
-    """IoU of every pair of boxes [x, y, w, h], continuous (no pixel is added).
-
-    Args:
-        dets: D boxes.
-        gts: G boxes.
-        crowd: G flags; for a crowd the denominator is the area of the detection.
-
-    Returns:
-        (D, G).
-    """
-    if not len(dets) or not len(gts):
-        return np.zeros((len(dets), len(gts)))
-    boxes = [np.array(side, np.float64).reshape(-1, 4) for side in (dets, gts)]
-    flags = [False] * len(gts) if crowd is None else list(crowd)
-    return np.asarray(coco_mask.iou(*boxes, flags))
 
 
 @dataclass(frozen=True)

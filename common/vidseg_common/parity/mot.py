@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vidseg_common.metrics.tracking import box_iou
+from vidseg_common.metrics.box_iou import box_iou
 from vidseg_common.metrics.tracking_counts import (
     TrackingCounts,
     TrackingFrame,
