@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from vidseg_common.errors import MaskError
 from vidseg_common.rle import counts_of, counts_to_string
+from vidseg_common.rle_batch import decode_runs
 
 __all__ = ["TrackMasks", "decode_tracks", "mean_area", "track_iou"]
 
@@ -26,7 +27,6 @@ Mask = Mapping[str, Any]
 Ints = NDArray[np.integer[Any]]
 
 _MOST_CHARACTERS = 1 << 21  # of run-length strings decoded at a time; bounds the memory
-_MOST_GROUPS = 7  # 5-bit groups of a run of at most 2^32 pixels
 
 
 @dataclass(frozen=True)
@@ -173,15 +173,17 @@ def _strings(
                     f"the video {size}"
                 )
             counts = mask["counts"]
-            strings.append(counts if isinstance(counts, str) else _as_string(mask))
+            if not isinstance(counts, str):
+                counts = counts_to_string(_counts_of(mask, f"{name}, frame {frame_idx}"))
+            strings.append(counts)
     return strings
 
 
-def _as_string(mask: Mask) -> str:
-    counts = mask["counts"]
-    if isinstance(counts, bytes):
-        return counts.decode("ascii", "replace")
-    return counts_to_string(counts_of(mask))
+def _counts_of(mask: Mask, where: str) -> Ints:
+    try:
+        return counts_of(mask)
+    except MaskError as error:
+        raise MaskError(f"{where}: {error}") from error
 
 
 def _blocks(strings: Sequence[str], num_frames: int) -> Iterator[tuple[int, int]]:
@@ -198,7 +200,7 @@ def _decode_block(
     strings: Sequence[str], num_frames: int, num_pixels: int, dtype: type[np.integer[Any]]
 ) -> TrackMasks | None:
     """Decodes whole tracks; None where a mask is malformed."""
-    decoded = _decode_runs(strings, dtype)
+    decoded = decode_runs(strings, dtype)
     if decoded is None:
         return None
     (zeros, ones), lengths, is_odd = decoded
@@ -228,97 +230,6 @@ def _decode_block(
     )
 
 
-def _decode_runs(
-    strings: Sequence[str], dtype: type[np.integer[Any]]
-) -> tuple[Ints, NDArray[np.int64], NDArray[np.bool_]] | None:
-    """Decodes many run-length strings at once (see `rle.string_to_counts` for the code).
-
-    Args:
-        strings: M of them.
-        dtype: of the result.
-
-    Returns:
-        Runs of zeros and of ones (2, N), the masks one after the other; number of columns of each
-        mask (M,); and whether a mask ended with a run of zeros (M,), to which a run of no ones is
-        added here. None where a string is malformed.
-    """
-    sizes = np.fromiter(map(len, strings), np.int64, len(strings))
-    try:
-        codes = np.frombuffer("".join(strings).encode("ascii"), np.uint8) - np.uint8(48)
-    except UnicodeEncodeError:
-        return None
-    stops = sizes.cumsum()
-    if not sizes.all() or codes.max() > 63 or (codes[stops - 1] > 31).any():
-        return None
-    is_last = codes < 32  # the group of 5 bits that ends a number and has its sign
-    before = np.flatnonzero(~is_last)
-    num_before = np.diff(np.searchsorted(before, stops), prepend=0)
-    lengths = sizes - num_before
-    values = ((codes[is_last] ^ 16) - np.uint8(16)).view(np.int8)
-    is_odd = (lengths & 1).astype(bool)
-    numbers = np.zeros(len(values) + int(is_odd.sum()), dtype)
-    if is_odd.any():
-        is_given = np.ones(len(numbers), bool)
-        is_given[((lengths + is_odd).cumsum() - 1)[is_odd]] = False
-        numbers[is_given] = values
-    else:
-        numbers[:] = values
-    if len(before):
-        added = is_odd.cumsum() - is_odd
-        if not _add_low_groups(numbers, codes, before, np.repeat(added, num_before)):
-            return None
-    lengths = (lengths + is_odd) // 2
-    runs = np.ascontiguousarray(numbers.reshape(-1, 2).T)
-    _undo_differences(runs, lengths, is_odd)
-    return runs, lengths, is_odd
-
-
-def _add_low_groups(
-    numbers: Ints, codes: NDArray[np.uint8], before: NDArray[np.int64], shifts: NDArray[np.int64]
-) -> bool:
-    """Completes the numbers that have more than one group of 5 bits.
-
-    Args:
-        numbers: holds the last group of every number; changed in place.
-        codes: all groups.
-        before: places of the groups that are not the last of their number.
-        shifts: for each of these, how many numbers were put in before.
-
-    Returns:
-        False where a number is too large.
-    """
-    order = np.arange(len(before))
-    starts = np.flatnonzero(np.diff(before, prepend=-2) != 1)
-    widths = np.diff(starts, append=len(before))
-    if widths.max() >= _MOST_GROUPS:
-        return False
-    place = order - np.repeat(starts, widths)
-    low = np.add.reduceat((codes[before] & 31).astype(np.int64) << (5 * place), starts)
-    index = (before - order + shifts)[starts]
-    numbers[index] = (numbers[index].astype(np.int64) << (5 * widths)) + low
-    return True
-
-
-def _undo_differences(runs: Ints, lengths: NDArray[np.int64], is_odd: NDArray[np.bool_]) -> None:
-    """Turns differences to the run before the last into runs, from the fourth run on.
-
-    Args:
-        runs: (2, N), changed in place.
-        lengths: (M,) columns of each mask.
-        is_odd: (M,) masks whose last run of ones was added here and is to be 0.
-    """
-    stops = lengths.cumsum()
-    starts = stops - lengths
-    first = runs[0, starts]  # stands alone: the third run is no difference to it
-    runs[0, starts] = 0
-    for row in runs:
-        sums = row.cumsum(dtype=row.dtype)
-        base = np.append(row.dtype.type(0), sums)[starts]
-        row[:] = sums - np.repeat(base, lengths)
-    runs[0, starts] = first
-    runs[1, stops[is_odd] - 1] = 0
-
-
 def _joined(parts: Sequence[TrackMasks], num_frames: int) -> TrackMasks:
     if not parts:
         return TrackMasks(
@@ -336,8 +247,5 @@ def _raise_first_error(tracks: Sequence[Sequence[Mask | None]], names: Sequence[
     for name, track in zip(names, tracks, strict=True):
         for frame_idx, mask in enumerate(track):
             if mask is not None:
-                try:
-                    counts_of(mask)
-                except MaskError as error:
-                    raise MaskError(f"{name}, frame {frame_idx}: {error}") from error
+                _counts_of(mask, f"{name}, frame {frame_idx}")
     raise AssertionError("a block of masks was refused, but each of them is good")
