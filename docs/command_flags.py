@@ -49,22 +49,6 @@ COMMANDS = {
     "vidseg_common.parity": ("vidseg_common.parity.runner", "main"),
 }
 
-#: Meanings of flags whose name says it to the reader of --help, but not to that of a table.
-MEANINGS = {
-    "split": "which part of the data set",
-    "mask": "mask of the own video; repeat for later objects",
-    "output": "folder for the results",
-    "model": "weights file, 'official' or 'demo'; default: best at hand",
-    "device": "auto, cpu, cuda, cuda:1, mps",
-    "height": "rows of the frames",
-    "width": "columns of the frames",
-    "objects": "number of objects",
-    "frames": "number of frames",
-    "videos": "number of videos",
-    "sizes": "inner sizes to try",
-    "list": "folders of options, as written by `ms.eval_youtube --output`",
-}
-
 
 class _FoundError(Exception):
     """Carries a parser out of the function that made it."""

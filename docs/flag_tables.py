@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from command_flags import MEANINGS, actions_of, default_text, group_actions, parser_of, signature
+from command_flags import actions_of, default_text, group_actions, parser_of, signature
 
 from stcn import options
 
@@ -59,7 +59,7 @@ def flag_table(name: str) -> Table:
 def _table(actions: Sequence[argparse.Action]) -> Table:
     rows = []
     for action in actions:
-        meaning = (action.help or MEANINGS.get(action.dest, "")).replace("|", "\\|")
+        meaning = (action.help or "").replace("|", "\\|")
         default = default_text(action)
         rows.append((f"`{signature(action)}`", f"`{default}`" if default else "", meaning))
     return ("flag", "default", "meaning"), rows

@@ -59,10 +59,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point."""
     parser = ArgumentParser("stcn.demo_weights", description=__doc__)
     parser.add_argument("saves", type=Path, help="folder with the run's weights")
-    parser.add_argument("--videos", type=int, default=8)
+    parser.add_argument("--videos", type=int, default=8, help="validation videos")
     parser.add_argument("--last", type=int, default=1, help="how many of the last networks")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[288, 336, 384, 432])
-    parser.add_argument("--output", type=Path, default=SHIPPED)
+    parser.add_argument(
+        "--sizes",
+        type=int,
+        nargs="+",
+        default=[288, 336, 384, 432],
+        help="inner sizes to try",
+    )
+    parser.add_argument("--output", type=Path, default=SHIPPED, help="file of the chosen network")
     args = parser.parse_args(argv)
     files = [f for f in args.saves.rglob("*.pth") if not f.stem.endswith("_checkpoint")]
     files = sorted(files, key=lambda f: int(f.stem.rsplit("_", 1)[1]))[-args.last :]

@@ -10,9 +10,10 @@ import torch
 
 from stcn.commands.common import say
 from stcn.commands.predict import predictor_for
-from stcn.options import add_memory_flags
+from stcn.options import add_memory_flags, inner_side
 from stcn.weights import find_weights
 from vidseg_common.config import ArgumentParser
+from vidseg_common.metrics.parallel import positive_int
 from vidseg_common.synthetic import generate_video
 
 
@@ -20,12 +21,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Segments a synthetic video and prints its speed; file input and output play no part."""
     parser = ArgumentParser("stcn bench", description=__doc__)
     parser.add_argument("--model", help="weights file, 'official' or 'demo'; default: best at hand")
-    parser.add_argument("--height", type=int, default=480)
-    parser.add_argument("--width", type=int, default=854)
-    parser.add_argument("--objects", type=int, default=1)
-    parser.add_argument("--frames", type=int, default=20)
-    parser.add_argument("--threads", type=int, help="threads of the CPU")
-    parser.add_argument("--size", type=int, help="shorter side to work at; 0: the frames' own")
+    parser.add_argument("--height", type=positive_int, default=480, help="rows of a frame")
+    parser.add_argument("--width", type=positive_int, default=854, help="columns of a frame")
+    parser.add_argument("--objects", type=positive_int, default=1, help="objects followed")
+    parser.add_argument("--frames", type=positive_int, default=20, help="frames timed")
+    parser.add_argument("--threads", type=positive_int, help="threads of the CPU")
+    parser.add_argument("--size", type=inner_side, help="shorter side to work at; 0: their own")
     parser.add_argument("--amp", action="store_true", help="half precision")
     add_memory_flags(parser)
     args = parser.parse_args(argv)

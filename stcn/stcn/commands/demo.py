@@ -43,11 +43,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = ArgumentParser("stcn demo", description=__doc__)
     parser.add_argument("--video", type=Path, help="own video file or folder of frames")
-    parser.add_argument("--mask", action="append", default=[], metavar="[FRAME=]PNG")
+    parser.add_argument(
+        "--mask",
+        action="append",
+        default=[],
+        metavar="[FRAME=]PNG",
+        help="mask of the own video; repeat for later objects",
+    )
     parser.add_argument("--truth", type=Path, help="folder with masks of (some) frames, to score")
-    parser.add_argument("-o", "--output", type=Path, default=Path("runs/demo"))
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("runs/demo"), help="folder for the results"
+    )
     parser.add_argument("--model", default=None, help="weights file, 'official' or 'demo'")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     args = parser.parse_args(argv)
     if (args.video is None) != (not args.mask):
         raise UserError("an own video needs both --video and --mask")

@@ -39,7 +39,7 @@ def _parser(prog: str, root: str, description: str) -> ArgumentParser:
 def main_2017(argv: Sequence[str] | None = None) -> int:
     """`eval_davis.py`: DAVIS 2017 (spec section 5.2)."""
     parser = _parser("eval_davis.py", "../DAVIS/2017", "Segments DAVIS 2017.")
-    parser.add_argument("--split", choices=sorted(SPLITS), default="val")
+    parser.add_argument("--split", choices=sorted(SPLITS), default="val", help="which split")
     args = parser.parse_args(argv)
     folder, split = SPLITS[args.split]
     root = args.davis_path / folder

@@ -30,7 +30,7 @@ def youtube_parser(prog: str, description: str) -> ArgumentParser:
     """Flags shared with the multi-scale tool."""
     parser = ArgumentParser(prog, description=description)
     parser.add_argument("--yv_path", type=Path, default=Path("../YouTube"), help="data set folder")
-    parser.add_argument("--split", choices=("valid", "test"), default="valid")
+    parser.add_argument("--split", choices=("valid", "test"), default="valid", help="which split")
     parser.add_argument(
         "--output_all", action="store_true", help="write every frame, not only the required ones"
     )

@@ -114,8 +114,10 @@ def _mirror(image: np.ndarray) -> np.ndarray:
 def main_merge(argv: Sequence[str] | None = None) -> int:
     """`python -m ms.merge_ensemble`: sums the options and writes label maps."""
     parser = ArgumentParser("ms.merge_ensemble", description="Merges multi-scale options.")
-    parser.add_argument("--list", type=Path, nargs="+", required=True, metavar="DIR")
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument(
+        "--list", type=Path, nargs="+", required=True, metavar="DIR", help="outputs of the options"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder for the label maps")
     parser.add_argument("--num_proc", type=positive_int, default=4, help="processes")
     parser.add_argument("--yv", type=Path, help="accepted for old scripts; the palette is built in")
     args = parser.parse_args(argv)

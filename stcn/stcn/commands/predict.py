@@ -19,7 +19,7 @@ from stcn.checkpoint import load_network
 from stcn.commands.common import say
 from stcn.inference.bidirectional import propagate_bidirectional
 from stcn.inference.predictor import Prediction, Predictor
-from stcn.options import add_memory_flags, amp_mode, build_policy
+from stcn.options import add_memory_flags, amp_mode, build_policy, inner_side
 from stcn.weights import Weights, find_weights
 from vidseg_common.config import ArgumentParser
 from vidseg_common.distributed import select_device
@@ -53,7 +53,7 @@ def add_flags(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--model", default=None, help="weights file, 'official' or 'demo'; default: best at hand"
     )
-    parser.add_argument("--size", type=int, help="shorter side to work at; 0: the frames' own")
+    parser.add_argument("--size", type=inner_side, help="shorter side to work at; 0: their own")
     parser.add_argument("--amp", action="store_true", help="half precision")
     parser.add_argument(
         "--bidirectional", action="store_true", help="propagate backward from later masks too"

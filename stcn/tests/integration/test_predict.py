@@ -115,6 +115,12 @@ def _missing_mask(clip):
     (clip / "first.png").unlink()
 
 
+def test_a_size_too_small_is_refused(clip, capsys):
+    with pytest.raises(SystemExit):
+        dispatch(["predict", "frames", "--mask", "first.png", "-o", "out", "--size", "8"])
+    assert "--size: must be 0 or a whole number from 16 on" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
