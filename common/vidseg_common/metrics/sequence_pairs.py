@@ -51,15 +51,16 @@ class SequencePair:
 
 
 def check_track_ids(clip: Clip) -> None:
-    """Makes sure that an id means one track, without which no identity can be compared.
+    """Makes sure that an id of a class means one track; else no identity can be compared.
 
     Raises:
-        DatasetError: two tracks of one id.
+        DatasetError: two tracks of one class and id.
     """
-    ids = Counter(track.id for track in clip.tracks)
-    twice = [track_id for track_id, count in ids.items() if count > 1]
+    ids = Counter((track.category_id, track.id) for track in clip.tracks)
+    twice = [track_id for (_, track_id), count in ids.items() if count > 1]
     if twice:
-        raise DatasetError(f"video {clip.video.name}: more than one track has the id {twice}")
+        name = clip.video.name
+        raise DatasetError(f"video {name}: more than one track of a class has the id {twice}")
 
 
 class _Pairs(Sequence[SequencePair]):
