@@ -39,7 +39,6 @@ class Format:
         is_results: predictions, which are read beside their ground truth.
         is_still: holds single images.
         options: keyword arguments of its functions that tell it from its relatives.
-        functions: names of its functions, where they are not the usual ones.
     """
 
     name: str
@@ -54,7 +53,6 @@ class Format:
     is_results: bool = False
     is_still: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
-    functions: Mapping[str, str] = field(default_factory=dict)
 
     def function(self, role: str) -> Callable[..., Any]:
         """The function of its module for "read", "write" or "validate".
@@ -64,7 +62,7 @@ class Format:
         """
         usual = f"{role}_results" if self.is_results else role
         module = importlib.import_module(f"{_DATASETS}.{self.module}")
-        found = getattr(module, self.functions.get(role, usual), None)
+        found = getattr(module, usual, None)
         if found is None:
             raise UserError(f"the format {self.name} has no function to {role} it")
         return found
@@ -73,7 +71,12 @@ class Format:
         """Whether the format has a function for "read", "write" or "validate"."""
         module = importlib.import_module(f"{_DATASETS}.{self.module}")
         usual = f"{role}_results" if self.is_results else role
-        return hasattr(module, self.functions.get(role, usual))
+        return hasattr(module, usual)
+
+    @property
+    def takes_kind(self) -> bool:
+        """Whether it has several kinds of annotations to choose from."""
+        return self.name == "sailvos"
 
     def read(
         self, path: str | Path, *, truth: AnnotationSet | None = None, **asked: Any

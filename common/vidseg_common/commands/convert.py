@@ -12,6 +12,7 @@ from vidseg_common.arguments import ArgumentParser, did_you_mean
 from vidseg_common.commands.common import (
     add_quiet_flag,
     add_truth_flags,
+    chosen_format,
     open_data,
     open_truth,
     plural,
@@ -69,18 +70,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
     target = find_format(options.target_format)
     truth = open_truth(options)
-    kind, options.kind = options.kind, options.kind if _takes_kind(options) else None
-    data, source = open_data(
-        options,
-        options.source,
-        name=options.source_format,
-        images=options.image_root,
-        truth=truth,
+    source = chosen_format(options.source_format, options.source, truth=truth)
+    kind = options.kind
+    if not source.takes_kind and target.takes_kind:
+        options.kind = None
+    data, _ = open_data(
+        options, options.source, name=source.name, images=options.image_root, truth=truth
     )
     plan = Conversion(
         images=options.images,
         split=options.to_split,
-        kind=kind if target.name.startswith("sailvos") else None,
+        kind=kind if target.takes_kind else None,
         mapping=_mapping(options),
         built_in_map=_BUILT_IN.get(options.map),
         categories=options.categories,
@@ -93,10 +93,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     number = plural(len(options.videos or data.videos), "video")
     say(f"{number} from {source.name} to {target.name} in {options.output}")
     return 0
-
-
-def _takes_kind(options: argparse.Namespace) -> bool:
-    return (options.source_format or "sailvos").startswith("sailvos")
 
 
 def _mapping(options: argparse.Namespace) -> dict[str, str | None] | None:

@@ -11,7 +11,6 @@ from vidseg_common.commands.common import (
     add_quiet_flag,
     add_split_flags,
     add_truth_flags,
-    asked_options,
     open_truth,
     plural,
     say,
@@ -57,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check(options, server)
     truth = _truth(options, server)
     found = find_format(server.results)
-    problems = found.validate(options.path, truth=truth, **asked_options(options))
+    problems = found.validate(options.path, truth=truth, progress=shows_progress(options))
     if problems:
         say(*map(str, problems), f"{options.path}: {plural(len(problems), 'problem')}, not packed")
         return EXIT_BAD_INPUT
