@@ -15,6 +15,7 @@ from vidseg_common.datasets.json_masks import is_finite, parse_segmentation
 from vidseg_common.datasets.problem_log import ProblemLog
 from vidseg_common.errors import MaskError
 from vidseg_common.rle import RLE
+from vidseg_common.rle_batch import are_good
 
 __all__ = ["OCCLUSION_LEVELS", "parse_category", "parse_track", "parse_video", "take_id"]
 
@@ -143,6 +144,9 @@ def parse_masks(
     """
     if not _has_length(entry, "segmentations", where, num_frames, log):
         return None
+    plain = _plain_masks(entry["segmentations"], size)
+    if plain is not None:
+        return plain
     masks: list[RLE | None] = []
     is_good = True
     for frame_idx, value in enumerate(entry["segmentations"]):
@@ -152,6 +156,26 @@ def parse_masks(
             log.error(f"{where}, frame {frame_idx}", "segmentations", str(error))
             is_good = False
     return masks if is_good else None
+
+
+def _plain_masks(values: list[Any], size: tuple[int, int]) -> list[RLE | None] | None:
+    """Reads good masks of compressed run lengths, much faster than one by one; else None."""
+    height, width = size
+    masks: list[RLE | None] = []
+    strings: list[str] = []
+    for value in values:
+        if value is None:
+            masks.append(None)
+            continue
+        found = value.get("size") if isinstance(value, dict) else None
+        if found != [height, width] or any(type(number) is not int for number in found):
+            return None
+        counts = value.get("counts")
+        if not isinstance(counts, str):
+            return None
+        strings.append(counts)
+        masks.append({"size": found, "counts": counts})
+    return masks if are_good(strings, height * width) else None
 
 
 def _size(entry: Mapping[str, Any], field: str, where: str, log: ProblemLog) -> int | None:
