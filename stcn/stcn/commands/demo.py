@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if (args.video is None) != (not args.mask):
         raise UserError("an own video needs both --video and --mask")
     job = _sample_job(args.output) if args.video is None else Job(args.video, args.mask, args.truth)
+    _check_truth(job)
     weights = find_weights(args.model)
     say(f"weights: {weights.title}")
     flags = ["--device", args.device, "-o", str(args.output), str(job.video)]
@@ -86,6 +87,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         ),
     )
     return 0
+
+
+def _check_truth(job: Job) -> None:
+    """Refuses masks to compare with whose size is not that of the video, before any work."""
+    if job.truth is None:
+        return
+    with open_source(job.video, prefetch=0) as source:
+        size = (source.height, source.width)
+    for path in list_images(job.truth):
+        truth = read_mask(path)
+        if truth.shape != size:
+            raise UserError(
+                f"{path}: the mask is {truth.shape[1]}x{truth.shape[0]}, "
+                f"the video is {size[1]}x{size[0]}"
+            )
 
 
 def _clear(output: Path) -> None:

@@ -1,11 +1,14 @@
 import json
 
+import numpy as np
 import pytest
 
 from stcn import weights as weights_module
 from stcn.cli import dispatch
 from stcn.weights import SHIPPED, find_weights
 from vidseg_common.errors import CheckpointError, UserError
+from vidseg_common.masks import write_mask
+from vidseg_common.video import write_image
 
 
 @pytest.mark.slow
@@ -25,6 +28,18 @@ def test_demo_writes_everything(tmp_path, weights):
 def test_own_video_needs_both(tmp_path):
     with pytest.raises(UserError, match="--video and --mask"):
         dispatch(["demo", "--video", "clip.mp4", "-o", str(tmp_path)])
+
+
+def test_truth_of_another_size_is_named_before_any_work(tmp_path):
+    mask = np.ones((48, 64), np.uint8)
+    for t in range(2):
+        write_image(tmp_path / f"frames/{t:05d}.jpg", np.zeros((48, 64, 3), np.uint8))
+    write_mask(tmp_path / "first.png", mask)
+    write_mask(tmp_path / "truth/00001.png", mask[:, :-1])
+    words = ["--video", str(tmp_path / "frames"), "--mask", str(tmp_path / "first.png")]
+    with pytest.raises(UserError, match="00001.png: the mask is 63x48, the video is 64x48"):
+        dispatch(["demo", *words, "--truth", str(tmp_path / "truth"), "-o", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
 
 
 def test_shipped_weights_are_small_and_load():
