@@ -92,7 +92,7 @@ def _eel(rng: np.random.Generator) -> Body:
     if rng.random() < 0.5:
         fin = polygon(rng, 3, 1.0) * 0.35
         parts.insert(0, Part(fin + line[0].astype(np.float32), texture=1, swing=swing(rng, 0.4)))
-    return Body("band", mirrored(rng, parts))
+    return Body("blob", mirrored(rng, parts))
 
 
 def _bush(rng: np.random.Generator) -> Body:
@@ -128,7 +128,7 @@ _FAMILIES: tuple[tuple[float, Callable[[np.random.Generator], Body]], ...] = (
 )
 
 CLASS_NAMES: tuple[str, ...] = (
-    "blob", "cluster", "quadruped", "person", "vehicle", "cycle", "bird", "band", "bush",
+    "blob", "cluster", "quadruped", "person", "vehicle", "cycle", "bird", "bush",
 )  # fmt: skip
 """Names of the object classes, in the order of their category numbers (from 1)."""
 

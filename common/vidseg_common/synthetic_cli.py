@@ -9,25 +9,31 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from vidseg_common.config import ArgumentParser
+from vidseg_common.arguments import ArgumentParser
+from vidseg_common.errors import ConfigError
 from vidseg_common.files import OutputLock, check_writable
+from vidseg_common.synthetic_layouts import LAYOUT_NAMES, write_layout
 from vidseg_common.synthetic_render import SyntheticVideo, render
 from vidseg_common.synthetic_sampling import make_scene
-from vidseg_common.synthetic_writers import write_davis, write_youtube_vos
 
 _SEEDS_PER_RUN = 1_000_003
 
 
-def build_parser() -> ArgumentParser:
-    """Return the flags."""
+def build_parser(prog: str = "python -m vidseg_common.synthetic") -> ArgumentParser:
+    """Return the flags.
+
+    Args:
+        prog: The command as it is typed.
+    """
     parser = ArgumentParser(
-        prog="python -m vidseg_common.synthetic",
+        prog=prog,
         description="Write procedural videos with exact masks in the layout of a data set.",
     )
     add = parser.add_argument
-    add("--out", type=Path, required=True, help="root folder of the data set")
-    add("--layout", default="davis", choices=["davis", "davis2016", "youtube-vos"], help="layout")
-    add("--split", help="train, val (davis) or train, valid (youtube-vos)")
+    add("folder", type=Path, nargs="?", metavar="OUT", help="root folder of the data set")
+    add("--out", type=Path, help="the same as OUT")
+    add("--layout", default="davis", choices=LAYOUT_NAMES, help="layout")
+    add("--split", help="train or val (default: val for davis and youtube-vos, else train)")
     add("--videos", type=_positive, default=10, help="number of videos")
     add("--frames", type=_positive, default=40, help="frames of each video")
     add("--size", type=_size, default=(480, 854), metavar="HxW", help="rows x columns")
@@ -74,11 +80,14 @@ def generate_videos(
             yield render(scene)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None, *, prog: str = "python -m vidseg_common.synthetic"
+) -> int:
     """Write the data set.
 
     Args:
         arguments: Command line without the program, that of the process by default.
+        prog: The command as it is typed.
 
     Returns:
         0, the exit status.
@@ -87,18 +96,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         UserError: Bad input.
         OSError: A file cannot be written.
     """
-    options = build_parser().parse_args(arguments)
-    out = check_writable(options.out)
+    options = build_parser(prog).parse_args(arguments)
+    out = check_writable(_folder(options))
     height, width = options.size
     videos = generate_videos(
         options.seed, options.videos, options.frames, height, width, options.objects
     )
     shown = tqdm(videos, total=options.videos, unit="video", disable=options.quiet)
     with OutputLock(out):
-        if options.layout == "youtube-vos":
-            names = write_youtube_vos(shown, out, options.split or "valid")
-        else:
-            year = 2016 if options.layout == "davis2016" else 2017
-            names = write_davis(shown, out, year=year, split=options.split or "val")
-    sys.stdout.write(f"{len(names)} videos of {options.frames} frames in {out}\n")
+        written = write_layout(options.layout, shown, out, split=options.split)
+    for warning in written.warnings:
+        sys.stderr.write(f"warning: {warning}\n")
+    sys.stdout.write(f"{len(written.names)} videos of {options.frames} frames in {out}\n")
     return 0
+
+
+def _folder(options: argparse.Namespace) -> Path:
+    given = [folder for folder in (options.folder, options.out) if folder is not None]
+    if len(given) != 1:
+        raise ConfigError("name one folder for the data set: OUT, or --out OUT")
+    return given[0]
