@@ -15,7 +15,7 @@ from vidseg_common.datasets.json_masks import is_finite, parse_segmentation
 from vidseg_common.datasets.problem_log import ProblemLog
 from vidseg_common.errors import MaskError
 from vidseg_common.rle import RLE
-from vidseg_common.rle_batch import are_good
+from vidseg_common.rle_strings import are_good
 
 __all__ = ["OCCLUSION_LEVELS", "parse_category", "parse_track", "parse_video", "take_id"]
 
@@ -132,6 +132,8 @@ def parse_masks(
     num_frames: int,
     size: tuple[int, int],
     log: ProblemLog,
+    *,
+    check_runs: bool = True,
 ) -> list[RLE | None] | None:
     """Reads the masks of an object, None, with errors, where they cannot be used.
 
@@ -141,10 +143,11 @@ def parse_masks(
         num_frames: T.
         size: (H, W) of the frames.
         log: gets what is wrong.
+        check_runs: decode run lengths that are strings to see that they are good.
     """
     if not _has_length(entry, "segmentations", where, num_frames, log):
         return None
-    plain = _plain_masks(entry["segmentations"], size)
+    plain = _plain_masks(entry["segmentations"], size, check_runs)
     if plain is not None:
         return plain
     masks: list[RLE | None] = []
@@ -158,7 +161,9 @@ def parse_masks(
     return masks if is_good else None
 
 
-def _plain_masks(values: list[Any], size: tuple[int, int]) -> list[RLE | None] | None:
+def _plain_masks(
+    values: list[Any], size: tuple[int, int], check_runs: bool
+) -> list[RLE | None] | None:
     """Reads good masks of compressed run lengths, much faster than one by one; else None."""
     height, width = size
     masks: list[RLE | None] = []
@@ -175,7 +180,7 @@ def _plain_masks(values: list[Any], size: tuple[int, int]) -> list[RLE | None] |
             return None
         strings.append(counts)
         masks.append({"size": found, "counts": counts})
-    return masks if are_good(strings, height * width) else None
+    return masks if not check_runs or are_good(strings, height * width) else None
 
 
 def _size(entry: Mapping[str, Any], field: str, where: str, log: ProblemLog) -> int | None:

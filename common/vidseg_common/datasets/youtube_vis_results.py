@@ -33,7 +33,14 @@ from vidseg_common.datasets.youtube_vis_entries import parse_masks
 from vidseg_common.errors import DatasetError
 from vidseg_common.files import atomic_path
 
-__all__ = ["RESULTS_NAME", "check_track", "read_results", "validate_results", "write_results"]
+__all__ = [
+    "RESULTS_NAME",
+    "ResultsLoader",
+    "check_track",
+    "read_results",
+    "validate_results",
+    "write_results",
+]
 
 RESULTS_NAME = "results.json"
 """Name of the list at the root of a zip."""
@@ -60,7 +67,7 @@ def read_results(
     Raises:
         DatasetError: the file cannot be read or used; all errors are listed.
     """
-    loader = _Loader(Path(path), truth)
+    loader = ResultsLoader(Path(path), truth)
     loader.run(progress)
     loader.log.raise_errors("the file of results")
     return loader.annotation_set()
@@ -73,7 +80,7 @@ def validate_results(
 
     Arguments as `read_results`.
     """
-    loader = _Loader(Path(path), truth)
+    loader = ResultsLoader(Path(path), truth)
     try:
         loader.run(progress)
     except DatasetError as error:
@@ -203,8 +210,13 @@ def _member(archive: zipfile.ZipFile, path: Path) -> BinaryIO:
         raise DatasetError(f"{path}: {error}") from error
 
 
-class _Loader:
-    """What has been read of one file of results."""
+class ResultsLoader:
+    """What has been read of one file of results.
+
+    Args:
+        path: the file.
+        truth: the data set, None where unknown.
+    """
 
     def __init__(self, path: Path, truth: AnnotationSet | None) -> None:
         self.path = path
@@ -220,8 +232,12 @@ class _Loader:
         with _opened(self.path) as handle:
             name = str(self.path)
             for entry in iter_entries(handle, (ROOT,), progress=progress, name=name):
-                if entry.position is not None:
-                    self._take(entry.value, entry.position + 1)
+                if entry.position is None:
+                    continue
+                track = self.parse(entry.value, entry.position + 1)
+                if track is not None:
+                    positions = self._positions.setdefault(entry.value["video_id"], [])
+                    positions.append(self._tracks.append(track))
 
     def annotation_set(self) -> AnnotationSet:
         """The results as a data set, whose tracks are fetched from disk."""
@@ -239,11 +255,18 @@ class _Loader:
             image_root=self._truth.image_root if self._truth else None,
         )
 
-    def _take(self, entry: Any, number: int) -> None:
+    def parse(self, entry: Any, number: int, *, check_runs: bool = True) -> Track | None:
+        """Turns one result into a track; None, with errors in the log, where it cannot be used.
+
+        Args:
+            entry: the result.
+            number: its place in the file, from 1.
+            check_runs: decode the run lengths to see that they are good.
+        """
         where = f"result {number}"
         if not isinstance(entry, dict):
             self.log.error(where, "", f"expected an object, found {entry!r:.40}")
-            return
+            return None
         for field in _FIELDS:
             if field not in entry:
                 self.log.error(where, field, "missing")
@@ -256,17 +279,16 @@ class _Loader:
         is_category = self._take_category(entry, where)
         video = self._video_of(entry, where)
         if video is None or "segmentations" not in entry:
-            return
+            return None
         where = f"{where} (video {video.id})"
         size = (video.height, video.width)
-        masks = parse_masks(entry, where, video.num_frames, size, self.log)
+        masks = parse_masks(entry, where, video.num_frames, size, self.log, check_runs=check_runs)
         if masks is None:
-            return
+            return None
         self._note_forms(entry, where)
         if score is None or not is_finite(score) or not is_category:
-            return
-        track = Track(number, entry["category_id"], masks, score=float(score), extra=extra)
-        self._positions.setdefault(video.id, []).append(self._tracks.append(track))
+            return None
+        return Track(number, entry["category_id"], masks, score=float(score), extra=extra)
 
     def _take_category(self, entry: dict[str, Any], where: str) -> bool:
         """Whether the category is a number; those that the ground truth lacks are noted."""

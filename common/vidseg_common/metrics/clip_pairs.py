@@ -122,15 +122,15 @@ def _run_chunk(positions: Sequence[int]) -> tuple[list[Any], list[str]]:
     for position in positions:
         video = work.truth.videos[position]
         place = places.get(video.id)
-        tracks = [] if place is None else work.predictions.load(place).tracks
-        truth = work.truth.load(position)
         where = f"video {video.id} ({video.name})"
-        found = [f"{where}: {text}" for text in _problems_of_tracks(truth.tracks, tracks)]
         try:
+            tracks = [] if place is None else work.predictions.load(place).tracks
+            truth = work.truth.load(position)
+            found = [f"{where}: {text}" for text in _problems_of_tracks(truth.tracks, tracks)]
             results.append(None if found else work.function(ClipPair(truth, tracks)))
+            problems += found
         except UserError as error:
-            found.append(f"{where}: {error}")
-        problems += found
+            problems.append(f"{where}: {error}")
     return results, problems
 
 

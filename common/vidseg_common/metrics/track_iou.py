@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from vidseg_common.errors import MaskError
 from vidseg_common.rle import counts_of, counts_to_string
-from vidseg_common.rle_batch import decode_runs
+from vidseg_common.rle_strings import decode_runs
 
 __all__ = ["TrackMasks", "decode_tracks", "mean_area", "track_iou"]
 
