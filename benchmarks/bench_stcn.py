@@ -376,7 +376,7 @@ def run_section(args: argparse.Namespace, name: str) -> dict[str, Any]:
     show(name, rows)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak RSS {peak:.0f} MB")
-    return {"rows": rows, "peak_rss_mb": peak, "video": frames.name}
+    return {"rows": rows, "peak_rss_mb": peak, "clip": frames.name}
 
 
 def run_alone(argv: Sequence[str], name: str) -> dict[str, Any]:
@@ -418,7 +418,7 @@ def main(argv: list[str] | None = None) -> int:
         section = run_alone(argv, name)
         result[name] = section["rows"]
         result.setdefault("peak_rss_mb", {})[name] = section["peak_rss_mb"]
-        result["video"] = section["video"]
+        result["clip"] = section["clip"]
         # After every section: a long run that is stopped keeps what it has measured.
         write_json(args.out, result)
     print(f"\nwritten to {args.out}")

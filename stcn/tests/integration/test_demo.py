@@ -37,7 +37,7 @@ def test_truth_of_another_size_is_named_before_any_work(tmp_path):
     write_mask(tmp_path / "first.png", mask)
     write_mask(tmp_path / "truth/00001.png", mask[:, :-1])
     words = ["--video", str(tmp_path / "frames"), "--mask", str(tmp_path / "first.png")]
-    with pytest.raises(UserError, match="00001.png: the mask is 63x48, the video is 64x48"):
+    with pytest.raises(UserError, match=r"00001\.png: the mask is 63x48, the video is 64x48"):
         dispatch(["demo", *words, "--truth", str(tmp_path / "truth"), "-o", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
 
