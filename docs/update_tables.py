@@ -47,7 +47,7 @@ def machine(records: Records) -> str:
     if not bench:
         return sentence(f"Machine: {NOT_MEASURED}.")
     return sentence(
-        f"Machine: {bench['machine']}; PyTorch {bench['torch']}; video: {bench['video']}, 854x480; "
+        f"Machine: {bench['machine']}; PyTorch {bench['torch']}; video: {bench.get('clip', '')}, 854x480; "
         "weights: the published structure with the parity kit's deterministic values."
     )
 
@@ -154,6 +154,7 @@ def jf(records: Records) -> str:
     """The J&F evaluation against the straightforward procedure."""
     rows = [
         (
+            row["set"],
             row["form"],
             row["frames"],
             f"{row['wall_s']:.2f}",
@@ -163,8 +164,8 @@ def jf(records: Records) -> str:
         )
         for row in records.jf.get("rows", [])
     ]
-    head = ("form", "frames", "s", "ms per frame", "faster", "largest difference")
-    return table(head, rows or [[None] * 6])
+    head = ("set", "form", "frames", "s", "ms per frame", "faster", "largest difference")
+    return table(head, rows or [[None] * 7])
 
 
 def demo_davis(records: Records) -> str:
