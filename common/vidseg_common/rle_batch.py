@@ -1,131 +1,127 @@
-"""Run-length strings decoded many at a time; `rle` has the codec of a single mask.
+"""Checks of many run-length encoded masks at once, for files that hold thousands of them.
 
-What is malformed is only told apart from what is good: `rle.counts_of` says what is wrong.
-M masks, N pairs of runs. Source: spec common section 2.
+Decoding masks one by one to check them takes longer than scoring them, so all strings are decoded
+together. Whatever looks wrong is left to `rle.counts_of`, which says what it is.
+Source: spec common section 2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 
-__all__ = ["are_good", "decode_runs"]
+from vidseg_common import rle
+from vidseg_common.rle import RLE
 
-Ints = NDArray[np.integer[Any]]
+__all__ = ["MaskCheck", "any_overlap", "canonical", "check_masks"]
 
-_MOST_GROUPS = 7  # 5-bit groups of a run of at most 2^32 pixels
+_LONGEST_NUMBER = 7
+Numbers = NDArray[np.int64]
 
 
-def are_good(strings: Sequence[str], num_pixels: int) -> bool:
-    """Tells whether all strings are well-formed and of masks of one size.
+class MaskCheck(NamedTuple):
+    """Positions of masks that need care, ascending.
+
+    Attributes:
+        malformed: `rle.counts_of` raises for them.
+        uneven: valid, but with runs of length zero inside, which end pycocotools' comparison of
+            two masks too early.
+    """
+
+    malformed: list[int]
+    uneven: list[int]
+
+
+def check_masks(masks: Sequence[RLE]) -> MaskCheck:
+    """Checks that strings are well formed and fill the size of their mask.
 
     Args:
-        strings: M of them.
-        num_pixels: H * W.
+        masks: masks with string counts and sizes of two whole numbers.
     """
-    if not strings:
-        return True
-    decoded = decode_runs(strings, np.int64)
-    if decoded is None:
+    joined = "".join(mask["counts"] for mask in masks)
+    # Every character must be one code below; what is not ASCII is wrong in any case.
+    codes = np.frombuffer(joined.encode("ascii", "replace"), np.uint8).astype(np.int64) - 48
+    lengths = np.array([len(mask["counts"]) for mask in masks], np.int64)
+    owner = np.repeat(np.arange(len(masks)), lengths)
+    bad = np.zeros(len(masks), bool)
+    bad[owner[(codes < 0) | (codes > 63)]] = True
+    bad[[i for i, mask in enumerate(masks) if not mask["counts"].isascii()]] = True
+    some = lengths > 0
+    bad[some] |= codes[lengths.cumsum()[some] - 1] >= 32
+    keep = ~bad[owner]
+    numbers, number_owner, too_long = _numbers_of(codes[keep], owner[keep])
+    bad[too_long] = True
+    runs, place = _runs_of(numbers, number_owner)
+    sums = np.zeros(len(masks), np.int64)
+    np.add.at(sums, number_owner, runs)
+    sizes = np.array([mask["size"] for mask in masks], np.int64).reshape(-1, 2)
+    bad |= (sums != sizes.prod(axis=1)) | (sizes < 0).any(axis=1)
+    bad[number_owner[runs < 0]] = True
+    uneven = np.zeros(len(masks), bool)
+    uneven[number_owner[(runs == 0) & (place > 0)]] = True
+    return MaskCheck(np.flatnonzero(bad).tolist(), np.flatnonzero(uneven & ~bad).tolist())
+
+
+def _numbers_of(codes: Numbers, owner: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+    """Signed numbers of all strings, the mask of each, and the masks with one that is too long."""
+    ends = np.flatnonzero(codes < 32)
+    if not len(ends):
+        nothing = np.zeros(0, np.int64)
+        return nothing, nothing, nothing
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    lengths = ends - starts + 1
+    # Too long a number is wrong whatever its value; the shift must only stay within 64 bits.
+    place = np.minimum(np.arange(len(codes)) - np.repeat(starts, lengths), _LONGEST_NUMBER)
+    numbers = np.add.reduceat((codes & 31) << (5 * place), starts)
+    shift = 5 * np.minimum(lengths, _LONGEST_NUMBER)
+    numbers -= np.where(codes[ends] & 16, np.int64(1) << shift, 0)
+    return numbers, owner[ends], owner[ends[lengths > _LONGEST_NUMBER]]
+
+
+def _runs_of(numbers: Numbers, owner: Numbers) -> tuple[Numbers, Numbers]:
+    """Run lengths from the numbers of all strings, and the place of each in its mask."""
+    if not len(numbers):
+        return numbers, numbers
+    first = np.flatnonzero(np.diff(owner, prepend=-1))
+    lengths = np.diff(first, append=len(numbers))
+    place = np.arange(len(numbers)) - np.repeat(first, lengths)
+    runs = numbers.copy()
+    # Differences reach two back, so odd and even runs are two running sums; run 0 stands alone.
+    for chain, start in ((place % 2 == 1, 1), ((place % 2 == 0) & (place > 0), 2)):
+        part = numbers[chain]
+        total = part.cumsum()
+        begins = np.flatnonzero(place[chain] == start)
+        before = (total - part)[begins]
+        runs[chain] = total - np.repeat(before, np.diff(begins, append=len(part)))
+    return runs, place
+
+
+def canonical(masks: Sequence[RLE]) -> list[RLE]:
+    """The masks without runs of length zero inside; those that have none come back as they are.
+
+    Raises:
+        MaskError: a malformed mask.
+    """
+    check = check_masks(masks)
+    for position in check.malformed:
+        rle.counts_of(masks[position])
+    cleaned = list(masks)
+    for position in check.uneven:
+        cleaned[position] = rle.merge([masks[position]])
+    return cleaned
+
+
+def any_overlap(masks: Sequence[RLE]) -> bool:
+    """Tells whether any pixel belongs to two masks, far faster than by looking at runs.
+
+    Args:
+        masks: canonical masks of one size.
+    """
+    if len(masks) < 2:
         return False
-    runs, lengths, _ = decoded
-    starts = lengths.cumsum() - lengths
-    totals = np.add.reduceat(runs.sum(axis=0), starts)
-    return bool(runs.min() >= 0 and (totals == num_pixels).all())
-
-
-def decode_runs(
-    strings: Sequence[str], dtype: type[np.integer[Any]]
-) -> tuple[Ints, NDArray[np.int64], NDArray[np.bool_]] | None:
-    """Decodes many run-length strings at once (see `rle.string_to_counts` for the code).
-
-    Args:
-        strings: M of them.
-        dtype: of the result.
-
-    Returns:
-        Runs of zeros and of ones (2, N), the masks one after the other; number of columns of each
-        mask (M,); and whether a mask ended with a run of zeros (M,), to which a run of no ones is
-        added here. None where a string is malformed.
-    """
-    sizes = np.fromiter(map(len, strings), np.int64, len(strings))
-    try:
-        codes = np.frombuffer("".join(strings).encode("ascii"), np.uint8) - np.uint8(48)
-    except UnicodeEncodeError:
-        return None
-    stops = sizes.cumsum()
-    if not sizes.all() or codes.max() > 63 or (codes[stops - 1] > 31).any():
-        return None
-    is_last = codes < 32  # the group of 5 bits that ends a number and has its sign
-    before = np.flatnonzero(~is_last)
-    num_before = np.diff(np.searchsorted(before, stops), prepend=0)
-    lengths = sizes - num_before
-    values = ((codes[is_last] ^ 16) - np.uint8(16)).view(np.int8)
-    is_odd = (lengths & 1).astype(bool)
-    numbers = np.zeros(len(values) + int(is_odd.sum()), dtype)
-    if is_odd.any():
-        is_given = np.ones(len(numbers), bool)
-        is_given[((lengths + is_odd).cumsum() - 1)[is_odd]] = False
-        numbers[is_given] = values
-    else:
-        numbers[:] = values
-    if len(before):
-        added = is_odd.cumsum() - is_odd
-        if not _add_low_groups(numbers, codes, before, np.repeat(added, num_before)):
-            return None
-    lengths = (lengths + is_odd) // 2
-    runs = np.ascontiguousarray(numbers.reshape(-1, 2).T)
-    _undo_differences(runs, lengths, is_odd)
-    return runs, lengths, is_odd
-
-
-def _add_low_groups(
-    numbers: Ints, codes: NDArray[np.uint8], before: NDArray[np.int64], shifts: NDArray[np.int64]
-) -> bool:
-    """Completes the numbers that have more than one group of 5 bits.
-
-    Args:
-        numbers: holds the last group of every number; changed in place.
-        codes: all groups.
-        before: places of the groups that are not the last of their number.
-        shifts: for each of these, how many numbers were put in before.
-
-    Returns:
-        False where a number is too large.
-    """
-    order = np.arange(len(before))
-    starts = np.flatnonzero(np.diff(before, prepend=-2) != 1)
-    widths = np.diff(starts, append=len(before))
-    if widths.max() >= _MOST_GROUPS:
-        return False
-    place = order - np.repeat(starts, widths)
-    low = np.add.reduceat((codes[before] & 31).astype(np.int64) << (5 * place), starts)
-    index = (before - order + shifts)[starts]
-    whole = (numbers[index].astype(np.int64) << (5 * widths)) + low
-    if np.abs(whole).max() > np.iinfo(numbers.dtype).max:
-        return False
-    numbers[index] = whole
-    return True
-
-
-def _undo_differences(runs: Ints, lengths: NDArray[np.int64], is_odd: NDArray[np.bool_]) -> None:
-    """Turns differences to the run before the last into runs, from the fourth run on.
-
-    Args:
-        runs: (2, N), changed in place.
-        lengths: (M,) columns of each mask.
-        is_odd: (M,) masks whose last run of ones was added here and is to be 0.
-    """
-    stops = lengths.cumsum()
-    starts = stops - lengths
-    first = runs[0, starts]  # stands alone: the third run is no difference to it
-    runs[0, starts] = 0
-    for row in runs:
-        sums = row.cumsum(dtype=row.dtype)
-        base = np.append(row.dtype.type(0), sums)[starts]
-        row[:] = sums - np.repeat(base, lengths)
-    runs[0, starts] = first
-    runs[1, stops[is_odd] - 1] = 0
+    union = int(coco_mask.area(coco_mask.merge(masks)))
+    return union < int(coco_mask.area(masks).sum())

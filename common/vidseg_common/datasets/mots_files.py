@@ -8,7 +8,7 @@ of 16-bit PNGs whose pixels are ids. Source: spec common section 1.5.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, groupby
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from vidseg_common.datasets.annotations import Problem
-from vidseg_common.datasets.overlap import has_overlap, masks_of
+from vidseg_common.datasets.overlap import masks_of
 from vidseg_common.errors import DatasetError, MaskError, list_problems
 from vidseg_common.files import atomic_path
-from vidseg_common.rle import RLE, counts_of
+from vidseg_common.rle import RLE, counts_of, merge
+from vidseg_common.rle_batch import any_overlap, check_masks
 
 __all__ = [
     "CLASS_NAMES",
@@ -128,14 +129,30 @@ def _txt_entries(path: Path, problems: list[Problem]) -> list[_Entry]:
             entries.append(_Entry(_parse(line), path, where))
         except ValueError as error:
             problems.append(Problem(path, where, "", str(error)))
-    return entries
+    return _with_clean_masks(entries, problems)
+
+
+def _with_clean_masks(entries: list[_Entry], problems: list[Problem]) -> list[_Entry]:
+    """The entries whose masks are well formed, all of them checked at once."""
+    check = check_masks([entry.object.rle for entry in entries])
+    for position in check.malformed:
+        try:
+            counts_of(entries[position].object.rle)
+        except MaskError as error:
+            problems.append(entries[position].problem("", str(error)))
+    for position in check.uneven:
+        entry = entries[position]
+        clean = replace(entry.object, rle=merge([entry.object.rle]))
+        entries[position] = replace(entry, object=clean)
+    malformed = set(check.malformed)
+    return [entry for position, entry in enumerate(entries) if position not in malformed]
 
 
 def _parse(line: str) -> MotsObject:
-    """Reads one line of a text file.
+    """Reads one line of a text file, but for its mask, which is not looked at yet.
 
     Raises:
-        ValueError: not of the form; MaskError where the mask is not.
+        ValueError: not of the form.
     """
     fields = line.split()
     if len(fields) != len(_FIELDS):
@@ -147,7 +164,6 @@ def _parse(line: str) -> MotsObject:
         numbers.append(int(text))
     frame, track_id, class_id, height, width = numbers
     rle = RLE(size=[height, width], counts=fields[5])
-    counts_of(rle)
     return MotsObject(frame, track_id, class_id, rle)
 
 
@@ -199,13 +215,13 @@ def _problems_between(entries: Sequence[_Entry]) -> Iterable[Problem]:
                 got, want = ("x".join(map(str, s)) for s in (entry.object.rle["size"], size))
                 yield entry.problem("height", f"a mask of {got} among masks of {want}")
         same = [entry for entry in together if entry.object.rle["size"] == size]
-        if len(seen) == len(together) and has_overlap([entry.object.rle for entry in same]):
+        if len(seen) == len(together) and any_overlap([entry.object.rle for entry in same]):
             yield from _overlaps(same)
 
 
 def _overlaps(entries: Sequence[_Entry]) -> Iterable[Problem]:
     for one, other in combinations(entries, 2):
-        if has_overlap([one.object.rle, other.object.rle]):
+        if any_overlap([one.object.rle, other.object.rle]):
             ids = f"{one.object.track_id} and {other.object.track_id}"
             yield other.problem("rle", f"masks of {ids} overlap in frame {one.object.frame}")
 

@@ -18,9 +18,10 @@ from pycocotools import mask as coco_mask
 
 from vidseg_common.datasets.annotations import Clip
 from vidseg_common.datasets.mots_files import IGNORE_CLASS, MotsObject, read_sequence
-from vidseg_common.errors import DatasetError
+from vidseg_common.errors import DatasetError, MaskError
 from vidseg_common.metrics.sequence_pairs import SequencePair, SequenceSource, check_track_ids
 from vidseg_common.rle import RLE
+from vidseg_common.rle_batch import any_overlap, canonical
 
 __all__ = [
     "ClassFrame",
@@ -129,7 +130,8 @@ def frames_of_clip(clip: Clip) -> list[FrameObjects]:
     """Sorts the tracks of a clip by frame; groups of objects (crowds) become ignore regions.
 
     Raises:
-        DatasetError: two tracks of one id.
+        DatasetError: two tracks of one class and id.
+        MaskError: a malformed mask.
     """
     check_track_ids(clip)
     frames = [FrameObjects() for _ in range(clip.video.num_frames)]
@@ -146,13 +148,24 @@ def frames_of_clip(clip: Clip) -> list[FrameObjects]:
     for frame, region in zip(frames, clip.ignore or [None] * len(frames), strict=True):
         if region is not None:
             frame.ignore.append(region)
+    _clean(frames)
     return frames
+
+
+def _clean(frames: Sequence[FrameObjects]) -> None:
+    """Makes all masks canonical, in one go."""
+    lists = [part for frame in frames for part in (frame.masks, frame.ignore)]
+    masks = iter(canonical([mask for part in lists for mask in part]))
+    for part in lists:
+        part[:] = [next(masks) for _ in part]
 
 
 def overlaps_of_frame(truth: FrameObjects, predictions: FrameObjects) -> FrameOverlaps:
     """Computes the one IoU matrix of a frame.
 
-    Masks are taken as readers deliver them: their runs have been checked, their sizes not.
+    Args:
+        truth: ground truth, with canonical masks.
+        predictions: predictions, with canonical masks.
 
     Raises:
         DatasetError: masks of different sizes.
@@ -160,23 +173,20 @@ def overlaps_of_frame(truth: FrameObjects, predictions: FrameObjects) -> FrameOv
     sizes = {tuple(m["size"]) for m in (*truth.masks, *truth.ignore, *predictions.masks)}
     if len(sizes) > 1:
         raise DatasetError(f"masks of different sizes (H, W): {sorted(sizes)}")
-    num_pred = len(predictions.masks)
-    iou = np.zeros((len(truth.masks), num_pred))
-    if iou.size:
-        flags = [False] * len(truth.masks)
-        iou = np.asarray(coco_mask.iou(predictions.masks, truth.masks, flags)).T
-    ignored = np.zeros(num_pred)
-    if num_pred and truth.ignore:
-        # For a crowd the denominator is the prediction: exactly its share inside the region.
-        region = coco_mask.merge(truth.ignore)
-        ignored = np.asarray(coco_mask.iou(predictions.masks, [region], [True]))[:, 0]
+    num_gt, num_pred = len(truth.masks), len(predictions.masks)
+    # For a crowd the denominator is the prediction: exactly its share inside the region.
+    region = [coco_mask.merge(truth.ignore)] if truth.ignore else []
+    shares = np.zeros((num_pred, num_gt + len(region)))
+    if shares.size:
+        crowd = [False] * num_gt + [True] * len(region)
+        shares = np.asarray(coco_mask.iou(predictions.masks, [*truth.masks, *region], crowd))
     return FrameOverlaps(
         gt_ids=np.array(truth.ids, np.int64),
         gt_classes=np.array(truth.classes, np.int64),
         pred_ids=np.array(predictions.ids, np.int64),
         pred_classes=np.array(predictions.classes, np.int64),
-        iou=iou,
-        ignored=ignored,
+        iou=shares[:, :num_gt].T,
+        ignored=shares[:, num_gt] if region else np.zeros(num_pred),
     )
 
 
@@ -207,22 +217,18 @@ def _frames_of(source: SequenceSource, pair: SequencePair, exclusive: bool) -> l
         first = pair.first_frame
         objects = read_sequence(source, num_frames=pair.num_frames, first_frame=first)
         return frames_of_objects(objects, pair.num_frames, first_frame=first)
-    frames = frames_of_clip(source)
+    try:
+        frames = frames_of_clip(source)
+    except MaskError as error:
+        raise DatasetError(f"sequence {pair.name}: {error}") from None
     if exclusive:
-        bad = [t for t, frame in enumerate(frames) if _has_overlap(frame.masks)]
+        bad = [t for t, frame in enumerate(frames) if any_overlap(frame.masks)]
         if bad:
             raise DatasetError(
                 f"sequence {pair.name}: masks overlap in {len(bad)} frame(s), first in frame "
                 f"{bad[0]}; this metric needs every pixel to belong to one object"
             )
     return frames
-
-
-def _has_overlap(masks: Sequence[RLE]) -> bool:
-    if len(masks) < 2:
-        return False
-    union = int(coco_mask.area(coco_mask.merge(masks)))
-    return union < int(coco_mask.area(masks).sum())
 
 
 def select_class(overlaps: Iterable[FrameOverlaps], class_id: int) -> ClassSequence:
