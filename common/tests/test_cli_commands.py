@@ -1,6 +1,7 @@
 """`vidseg`: convert, validate, info and the overview."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,7 @@ class TestConvert:
         words = ("--to", "ytvis2021", "-o", tmp_path / "x.json", "--images", "link")
         with pytest.raises(UserError, match="needs a folder as output"):
             run("convert", source, *words)
-        (source / "JPEGImages").rename(source / "elsewhere")
+        shutil.rmtree(source / "JPEGImages")
         with pytest.raises(UserError, match="--image-root"):
             run("convert", source, "--to", "coco", "-o", tmp_path / "x", "--images", "link")
 
@@ -219,6 +220,46 @@ class TestValidate:
     def test_nothing_there(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="nothing at"):
             run("validate", tmp_path / "none", "--format", "coco")
+
+
+class TestOfficialLayouts:
+    """Where the data sets keep their files, not only where `vidseg convert` puts them."""
+
+    def place(self, data: AnnotationSet, name: str, file: Path, images: Path) -> None:
+        FORMATS[name].write(data, file)
+        images.parent.mkdir(parents=True, exist_ok=True)
+        assert data.image_root is not None
+        shutil.copytree(data.image_root, images)
+
+    @pytest.mark.parametrize(
+        ("name", "file", "images", "named"),
+        [
+            ("ytvis2019", "train/train.json", "train/JPEGImages", "."),
+            ("ytvis2019", "train/train.json", "train/JPEGImages", "train"),
+            ("ovis", "annotations_train.json", "train", "."),
+            ("coco", "annotations/instances_train2017.json", "train2017", "."),
+            ("sailvos", "json/joint/valid.json", "sailvos_cut_png", "json"),
+        ],
+    )
+    def test_file_and_images_are_found(
+        self, tmp_path: Path, name: str, file: str, images: str, named: str,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        data, root = make_set(tmp_path / "apart" / "from" / "it"), tmp_path / "root" / "of" / "all"
+        self.place(data, name, root / file, root / images)
+        assert run("info", root / named, "--json") == 0
+        report = json.loads(capsys.readouterr().out)
+        assert report["missing_images"] == [] and report["frames"] == 2 * FRAMES
+
+    def test_a_split_chooses_one_of_several_files(self, tmp_path: Path) -> None:
+        data = make_set(tmp_path / "images")
+        for part in ("train", "valid"):
+            FORMATS["ytvis2019"].write(data, tmp_path / f"{part}.json")
+        with pytest.raises(UserError, match=r"several JSON files \(train.json, valid.json\)"):
+            run("info", tmp_path)
+        with pytest.raises(UserError, match=r"found train.json, valid.json; name the file"):
+            run("info", tmp_path, "--format", "ytvis2019")
+        assert run("info", tmp_path, "--format", "ytvis2019", "--split", "valid") == 0
 
 
 class TestInfo:

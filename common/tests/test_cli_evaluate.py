@@ -36,7 +36,7 @@ WITHOUT_LATE_OBJECTS = ("davis",)
 
 @pytest.fixture
 def data(tmp_path: Path) -> AnnotationSet:
-    return make_set(tmp_path / "pictures", 3)
+    return make_set(tmp_path / "far" / "away" / "pictures", 3)
 
 
 def worse(data: AnnotationSet) -> AnnotationSet:
@@ -79,7 +79,9 @@ def test_perfect_results(
 ) -> None:
     flags = prepare(data, metric, tmp_path, data)
     out = tmp_path / "out"
-    assert run("evaluate", *flags, "-o", out, "--images", tmp_path / "pictures") == 0
+    assert (
+        run("evaluate", *flags, "-o", out, "--images", tmp_path / "far" / "away" / "pictures") == 0
+    )
     text = capsys.readouterr().out
     assert (out / "table.txt").read_text().strip() in text
     for name in ("result.json", "table.txt", "report.html"):

@@ -1,6 +1,7 @@
 """`vidseg`: show, split, pack and synth."""
 
 import json
+import shutil
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -61,7 +62,7 @@ class TestShow:
     def test_without_images_masks_are_on_grey(
         self, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        (source / "JPEGImages").rename(tmp_path / "elsewhere")
+        shutil.rmtree(source / "JPEGImages")
         run("show", source, "-o", tmp_path / "out", "--as", "png", "--videos", "v1")
         assert "drawn over grey" in capsys.readouterr().err
         assert tuple(read_image(tmp_path / "out" / "v1" / "00000.png")[-1, -1]) == (96, 96, 96)

@@ -6,7 +6,6 @@ Only as much is read as decides: the beginning of a JSON file, one mask of a fol
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import ijson
 from PIL import Image, UnidentifiedImageError
 
+from vidseg_common.annotation_files import annotation_files
 from vidseg_common.errors import UserError
 
 _OVIS_ONLY = {"category vehical", "category poultry"}
@@ -135,7 +135,7 @@ def _of_folder(path: Path) -> str | None:
     for name in ("instances_txt", "instances"):
         if (path / name).is_dir():
             return "kitti-mots-txt" if name == "instances_txt" else "kitti-mots-png"
-    if any(path.glob("joint/*.json")) or any(path.glob("amodal/*.json")):
+    if any(any(path.glob(f"{kind}/*.json")) for kind in ("joint", "amodal", "visible")):
         return "sailvos"
     masks = path / "Annotations" if (path / "Annotations").is_dir() else path
     mode = _mode_of(next(iter(sorted(masks.glob("*/*.png"))), None))
@@ -165,16 +165,8 @@ def _mode_of(path: Path | None) -> str | None:
 
 
 def _of_only_json(path: Path) -> str | None:
-    files = [file for file in sorted(path.glob("*.json")) if not _is_meta(file)]
-    return _of_file(files[0]) if len(files) == 1 else None
-
-
-def _is_meta(path: Path) -> bool:
-    """Whether a JSON file tells of a data set but holds no annotations, such as split.json."""
-    if path.stat().st_size > 1 << 20:
-        return False
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return False
-    return isinstance(content, dict) and "split_of" in content
+    files = annotation_files(path, ".json")
+    if len(files) > 1:
+        names = ", ".join(str(file.relative_to(path)) for file in files[:5])
+        raise UserError(f"{path} has several JSON files ({names}); name one")
+    return _of_file(files[0]) if files else None

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vidseg_common.annotation_files import annotation_files, find_images
 from vidseg_common.arguments import did_you_mean
 from vidseg_common.datasets.annotations import AnnotationSet, Category, Problem
 from vidseg_common.datasets.category_names import CATEGORY_NAMES, standard_categories
@@ -91,7 +92,7 @@ class Format:
         Raises:
             UserError: it cannot be read; all problems that were met are listed.
         """
-        return self._call("read", self.locate(path), truth, asked)
+        return self._call("read", self.locate(path, asked.get("split")), truth, asked)
 
     def write(self, annotations: AnnotationSet, out: str | Path, **asked: Any) -> list[str]:
         """Writes annotations, never images.
@@ -115,40 +116,43 @@ class Format:
         self, path: str | Path, *, truth: AnnotationSet | None = None, **asked: Any
     ) -> list[Problem]:
         """Lists everything that is wrong; arguments as `read`."""
-        return self._call("validate", self.locate(path), truth, asked)
+        return self._call("validate", self.locate(path, asked.get("split")), truth, asked)
 
-    def locate(self, path: str | Path) -> Path:
+    def locate(self, path: str | Path, split: str | None = None) -> Path:
         """The annotation file where a folder was named and the format is one file.
+
+        Args:
+            path: the file, or a folder around it.
+            split: part of the name of the file, where there are several.
 
         Raises:
             UserError: the folder has no such file, or several.
         """
         path = Path(path)
-        if not path.is_dir():
+        suffix = Path(self.file_name or self.pattern).suffix
+        if not suffix or not path.is_dir():
             return path
-        if not self.file_name:
-            # A folder with several kinds is for the reader, which is told the kind.
-            found = list(path.glob(self.pattern)) if self.pattern else []
-            return found[0] if len(found) == 1 else path
         if (path / self.file_name).is_file():
             return path / self.file_name
-        found = sorted(path.glob(f"*{Path(self.file_name).suffix}"))
-        if len(found) != 1:
-            names = ", ".join(p.name for p in found[:5]) or "none"
-            raise UserError(
-                f"{path}: expected {self.file_name} for the format {self.name}, or a single file "
-                f"*{Path(self.file_name).suffix}, found {names}; name the file"
-            )
-        return found[0]
+        found = sorted(path.glob(self.pattern)) if self.pattern else annotation_files(path, suffix)
+        if split is not None and len(found) > 1:
+            found = [file for file in found if split in file.relative_to(path).as_posix()]
+        if len(found) == 1:
+            return found[0]
+        if self.takes_kind:
+            return path  # the reader is told which kind it shall take
+        names = ", ".join(str(file.relative_to(path)) for file in found[:5]) or "none"
+        raise UserError(
+            f"{path}: expected {self.file_name}, or a single file *{suffix}, for the format "
+            f"{self.name}; found {names}; name the file"
+        )
 
     def image_root(self, path: str | Path, split: str | None = None) -> Path | None:
-        """Where the images beside an annotation file lie; None where the reader finds them."""
+        """Where the images that an annotation file names lie; None where the reader knows."""
         if not self.file_name and not self.pattern:
             return None
-        path = self.locate(path)
-        roots = path.parents if path.is_file() else (path,)
-        folders = (root / self.images.format(split=split or self.split) for root in roots[:2])
-        return next((folder for folder in folders if folder.is_dir()), None)
+        file = self.locate(path, split)
+        return find_images(file) if file.is_file() and file.suffix == ".json" else None
 
     def _call(
         self, role: str, path: Path, truth: AnnotationSet | None, asked: Mapping[str, Any]
