@@ -20,6 +20,8 @@ from vidseg_common.rle import RLE
 __all__ = ["MaskCheck", "any_overlap", "canonical", "check_masks"]
 
 _LONGEST_NUMBER = 7
+_ALPHABET = bytes(range(48, 112))
+_FIRST_CONTINUED = chr(48 + 32)
 Numbers = NDArray[np.int64]
 
 
@@ -42,44 +44,46 @@ def check_masks(masks: Sequence[RLE]) -> MaskCheck:
     Args:
         masks: masks with string counts and sizes of two whole numbers.
     """
-    joined = "".join(mask["counts"] for mask in masks)
-    # Every character must be one code below; what is not ASCII is wrong in any case.
-    codes = np.frombuffer(joined.encode("ascii", "replace"), np.uint8).astype(np.int64) - 48
-    lengths = np.array([len(mask["counts"]) for mask in masks], np.int64)
-    owner = np.repeat(np.arange(len(masks)), lengths)
-    bad = np.zeros(len(masks), bool)
-    bad[owner[(codes < 0) | (codes > 63)]] = True
-    bad[[i for i, mask in enumerate(masks) if not mask["counts"].isascii()]] = True
-    some = lengths > 0
-    bad[some] |= codes[lengths.cumsum()[some] - 1] >= 32
-    keep = ~bad[owner]
-    numbers, number_owner, too_long = _numbers_of(codes[keep], owner[keep])
+    whole = np.array([_is_string_of_numbers(mask["counts"]) for mask in masks], bool)
+    readable = np.flatnonzero(whole)
+    kept = [mask for mask, is_whole in zip(masks, whole, strict=True) if is_whole]
+    numbers, owner, too_long = _numbers_of([mask["counts"] for mask in kept])
+    runs, place = _runs_of(numbers, owner)
+    sums = np.zeros(len(kept), np.int64)
+    np.add.at(sums, owner, runs)
+    sizes = np.array([mask["size"] for mask in kept], np.int64).reshape(-1, 2)
+    bad = (sums != sizes.prod(axis=1)) | (sizes < 0).any(axis=1)
     bad[too_long] = True
-    runs, place = _runs_of(numbers, number_owner)
-    sums = np.zeros(len(masks), np.int64)
-    np.add.at(sums, number_owner, runs)
-    sizes = np.array([mask["size"] for mask in masks], np.int64).reshape(-1, 2)
-    bad |= (sums != sizes.prod(axis=1)) | (sizes < 0).any(axis=1)
-    bad[number_owner[runs < 0]] = True
-    uneven = np.zeros(len(masks), bool)
-    uneven[number_owner[(runs == 0) & (place > 0)]] = True
-    return MaskCheck(np.flatnonzero(bad).tolist(), np.flatnonzero(uneven & ~bad).tolist())
+    bad[owner[runs < 0]] = True
+    uneven = np.zeros(len(kept), bool)
+    uneven[owner[(runs == 0) & (place > 0)]] = True
+    whole[readable[bad]] = False
+    return MaskCheck(np.flatnonzero(~whole).tolist(), readable[uneven & ~bad].tolist())
 
 
-def _numbers_of(codes: Numbers, owner: Numbers) -> tuple[Numbers, Numbers, Numbers]:
-    """Signed numbers of all strings, the mask of each, and the masks with one that is too long."""
+def _is_string_of_numbers(text: str) -> bool:
+    """Whether all characters are of the alphabet and the last number is not cut off."""
+    if not text.isascii() or text.encode("ascii").translate(None, _ALPHABET):
+        return False
+    return not text or text[-1] < _FIRST_CONTINUED
+
+
+def _numbers_of(strings: Sequence[str]) -> tuple[Numbers, Numbers, Numbers]:
+    """Signed numbers of all strings, the string of each, and strings with one too long."""
+    codes = np.frombuffer("".join(strings).encode("ascii"), np.uint8) - np.uint8(48)
     ends = np.flatnonzero(codes < 32)
-    if not len(ends):
-        nothing = np.zeros(0, np.int64)
-        return nothing, nothing, nothing
-    starts = np.concatenate([[0], ends[:-1] + 1])
+    starts = np.concatenate([[0], ends + 1])[: len(ends)]
     lengths = ends - starts + 1
-    # Too long a number is wrong whatever its value; the shift must only stay within 64 bits.
-    place = np.minimum(np.arange(len(codes)) - np.repeat(starts, lengths), _LONGEST_NUMBER)
-    numbers = np.add.reduceat((codes & 31) << (5 * place), starts)
+    numbers = np.zeros(len(ends), np.int64)
+    for k in range(min(int(lengths.max(initial=0)), _LONGEST_NUMBER)):
+        longer = np.flatnonzero(lengths > k)
+        numbers[longer] |= (codes[starts[longer] + k] & 31).astype(np.int64) << (5 * k)
     shift = 5 * np.minimum(lengths, _LONGEST_NUMBER)
-    numbers -= np.where(codes[ends] & 16, np.int64(1) << shift, 0)
-    return numbers, owner[ends], owner[ends[lengths > _LONGEST_NUMBER]]
+    numbers -= ((codes[ends] & 16) > 0) * (np.int64(1) << shift)
+    borders = np.cumsum([len(text) for text in strings], dtype=np.int64)
+    counts = np.diff(np.searchsorted(ends, borders), prepend=0)
+    owner = np.repeat(np.arange(len(strings)), counts)
+    return numbers, owner, owner[lengths > _LONGEST_NUMBER]
 
 
 def _runs_of(numbers: Numbers, owner: Numbers) -> tuple[Numbers, Numbers]:
