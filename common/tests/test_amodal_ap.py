@@ -129,7 +129,8 @@ def chosen(track: Track, part: Part) -> Any:
 
 def slow_gt(track: Track, f: int, part: Part) -> Any:
     mask = pixels(chosen(track, part)[f])
-    return {"mask": mask, "box": track.bboxes[f], "area": mask.sum(), "crowd": track.is_crowd,
+    return {"mask": mask, "box": track.extra["frames"][f]["bbox_amodal"],
+            "area": mask.sum(), "crowd": track.is_crowd,
             "hidden": track.occlude_rates[f], "category": track.category_id}  # fmt: skip
 
 
@@ -227,8 +228,8 @@ def gt_track(i: int, area: Any, hidden: Any, present: Any, rng: Any) -> Track:
         segmentations=where([rle.encode(mask) for mask in seen]),
         amodal=where([rle.encode(whole)] * len(hidden)),
         is_crowd=bool(rng.random() < 0.1),
-        bboxes=where([[left, top, width, height]] * len(hidden)),
         occlude_rates=where(hidden.tolist()),
+        extra={"frames": where([{"bbox_amodal": [left, top, width, height]}] * len(hidden))},
     )
 
 
@@ -248,7 +249,11 @@ def det_track(i: int, area: Any, length: int, near: Track, rng: Any) -> Track:
         score=float(np.mean([s for s in scores if s is not None])),
         bboxes=[box if t else None for t in there],
         amodal=[whole if t else None for t in there],
-        extra={"frame_scores": scores, "frame_categories": categories},
+        extra={
+            "frame_scores": scores,
+            "frame_categories": categories,
+            "bboxes_amodal": [box if t else None for t in there],
+        },
     )
 
 

@@ -220,6 +220,21 @@ def test_faults_of_annotations(tmp_path: Path, changes: dict[str, Any], message:
     assert message in str(error.value)
 
 
+def test_another_kind_than_asked_is_one_problem(tmp_path: Path) -> None:
+    small_file(tmp_path / "a.json", "joint", "both")
+    (problem,) = sailvos.validate(tmp_path / "a.json", kind="amodal")
+    assert problem.message == "the annotations are of the kind joint(bbox=both_bbox), not amodal"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_tracks_are_the_same_whatever_the_kind(tmp_path: Path, kind: Any) -> None:
+    small_file(tmp_path / "a.json", kind.name, kind.bbox or None)
+    (track,) = sailvos.read(tmp_path / "a.json").load(0).tracks
+    assert track.areas == [6, 48]
+    assert track.bboxes == [[0, 0, H, H], [0, 0, W, H]]
+    assert [frame["bbox_amodal"] for frame in track.extra["frames"]] == [[0, 0, W, H]] * 2
+
+
 def test_faults_of_lists_are_all_listed(tmp_path: Path) -> None:
     file = small_file(tmp_path / "a.json")
     file["images"][1] |= {"frame_id": 5, "width": 3}

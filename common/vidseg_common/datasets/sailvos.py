@@ -1,10 +1,10 @@
 """SAIL-VOS and SAIL-VOS-cut annotations: COCO with videos, visible and amodal masks.
 
-A track's `segmentations` are the visible masks, `amodal` the whole ones, `areas` the visible
-areas and `bboxes` the boxes of the file's kind (the amodal ones where it has both). What the
-records have no place for is kept in `extra`, so that a file read and written again in its kind
-is equal: `Track.extra["frames"]` has one dictionary per frame (both boxes, `area_amodal`, ids),
-`Video.extra["images"]` one per image. Source: spec vatrack sections 4.1 and 4.2.
+Whatever the kind, a track's `segmentations`, `areas` and `bboxes` are those of what is visible and
+`amodal` are the whole masks. What the records have no place for is kept in `extra`, so that a file
+read and written again in its kind is equal: `Track.extra["frames"]` has one dictionary per frame
+(`bbox_amodal`, `area_amodal`, `bbox_visible`, ids), `Video.extra["images"]` one per image.
+Source: spec vatrack sections 4.1 and 4.2.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def _clip_of(file: SailvosFile, position: int) -> tuple[Clip, list[Problem]]:
             problems.append(Problem(file.path, f"annotation {plain['id']}", "", str(error)))
             continue
         track = tracks.setdefault(plain["instance_id"], _empty_track(plain, video.num_frames))
-        _fill(track, frame, plain, masks, file.kind)
+        _fill(track, frame, plain, masks)
     return Clip(video, list(tracks.values())), problems
 
 
@@ -193,18 +193,17 @@ def _empty_track(plain: Mapping[str, Any], length: int) -> Track:
     )
 
 
-def _fill(
-    track: Track, frame: int, plain: dict[str, Any], masks: list[rle.RLE], kind: Kind
-) -> None:
+def _fill(track: Track, frame: int, plain: dict[str, Any], masks: list[rle.RLE]) -> None:
     visible, amodal = masks
     assert track.areas is not None and track.bboxes is not None
     assert track.amodal is not None and track.occlude_rates is not None
     # An object that is wholly hidden has no visible mask; the file says so with an empty one.
     is_hidden = plain["area_visible"] == 0 and rle.area(visible) == 0
-    track.segmentations[frame] = None if is_hidden else visible
+    if not is_hidden:
+        track.segmentations[frame] = visible
+        track.areas[frame] = plain["area_visible"]
+        track.bboxes[frame] = plain["bbox_visible"]
     track.amodal[frame] = amodal
-    track.areas[frame] = plain["area_visible"]
-    track.bboxes[frame] = plain[kind.main_box]
     track.occlude_rates[frame] = plain["occlude_rate"]
     left = plain.keys() - {*_TRACK_FIELDS, *_MASK_FIELDS, "image_id"}
     track.extra["frames"][frame] = {name: plain[name] for name in plain if name in left}

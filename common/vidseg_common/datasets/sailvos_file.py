@@ -71,7 +71,8 @@ def scan(path: str | Path, kind: Kind | None = None, *, progress: bool = False) 
 class _Scan:
     def __init__(self, path: Path, kind: Kind | None) -> None:
         self.file = SailvosFile(path, kind or AMODAL)
-        self._is_known = kind is not None
+        self._is_asked = kind is not None
+        self._is_settled = False
         self._raw: dict[str, list[Any]] = {name: [] for name in _LISTS}
         self._num_annotations = 0
 
@@ -106,8 +107,8 @@ class _Scan:
         if not isinstance(item, dict):
             self._note(f"annotations[{position}]", "", "expected an object")
             return
-        if not self._is_known:
-            self.file.kind, self._is_known = detect_kind(item), True
+        if not self._is_settled:
+            self._settle_kind(item)
         faults = list(field_faults(item, self.file.kind))
         where = f"annotation {item['id']}" if "id" in item else f"annotations[{position}]"
         for name, message in faults:
@@ -118,6 +119,16 @@ class _Scan:
             self._raw["annotations"].append(
                 (row, *(item[name] for name in names), item.get("iscrowd", 0))
             )
+
+    def _settle_kind(self, annotation: Mapping[str, Any]) -> None:
+        """Tells the kind by the first annotation, also where clearly another one was asked for."""
+        self._is_settled = True
+        asked, found = self.file.kind, detect_kind(annotation)
+        if not self._is_asked:
+            self.file.kind = found
+        elif any(field_faults(annotation, asked)) and not any(field_faults(annotation, found)):
+            self._note("", "", f"the annotations are of the kind {found}, not {asked}")
+            self.file.kind = found
 
     def _sound(self, name: str, fields: Mapping[str, type]) -> Iterator[dict[str, Any]]:
         """Yields the items of a list that have all fields and an id of their own."""

@@ -57,8 +57,14 @@ def stated_area(track: Track, frame: int, masks: Masks) -> float:
 
 
 def box_of(track: Track, frame: int, masks: Masks) -> list[float] | None:
-    """Box of a mask in a frame: what the file says, else that of its pixels."""
+    """Box [x, y, w, h] of a mask in a frame: what the file says, else that of its pixels.
+
+    Boxes of amodal masks are in `extra`: by frame in ground truth, as a list in results.
+    """
     stated = _frame_extra(track, frame).get(f"bbox_{masks}")
+    boxes = track.bboxes if masks == "visible" else track.extra.get("bboxes_amodal")
+    if stated is None and boxes:
+        stated = boxes[frame]
     mask = masks_of(track, masks)[frame]
     if stated is None and mask is not None:
         return rle.to_bbox(mask)
@@ -230,7 +236,7 @@ def _track_of(item: Mapping[str, Any], masks: Masks) -> Track:
         segmentations=found if masks == "visible" else nothing,
         is_crowd=bool(item.get("iscrowd", 0)),
         areas=areas if masks == "visible" else None,
-        bboxes=bboxes,
+        bboxes=bboxes if masks == "visible" else None,
         amodal=found if masks == "amodal" else None,
         occlude_rates=rates,
         extra={"frames": frames},

@@ -1,9 +1,9 @@
 """Results of the amodal tracking models: a pickled dictionary of lists over all frames.
 
 Frames follow the data set: videos in file order, frames in order of time. A track of the hub has
-visible and amodal masks, the (amodal) boxes, and in `extra`: `frame_scores`, `frame_categories`
-(the class of each frame) and, where there are two boxes, `bboxes_visible`. Files of either mask
-kind alone and of both ("joint") are read. Source: spec vatrack section 3.5.
+visible masks and their boxes, amodal masks, and in `extra`: `frame_scores`, `frame_categories`
+(the class of each frame) and `bboxes_amodal`. Files of either mask kind alone and of both
+("joint") are read. Source: spec vatrack section 3.5.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from vidseg_common import rle
 from vidseg_common.datasets.annotations import AnnotationSet, Clip, Problem, Track, Video
 from vidseg_common.datasets.safe_pickle import load_pickle
-from vidseg_common.datasets.sailvos_per_video import Masks, masks_of
+from vidseg_common.datasets.sailvos_per_video import Masks, box_of, masks_of
 from vidseg_common.errors import DatasetError, MaskError, UserError, list_problems
 from vidseg_common.files import atomic_path
 
@@ -187,7 +187,7 @@ def _tracks(video: Video, frames: Sequence[Frame], categories: Sequence[int]) ->
     """Tracks of a video in order of their first appearance."""
     tracks: dict[int, Track] = {}
     for f, frame in enumerate(frames):
-        # With both kinds the amodal entry comes first: its box and score are the track's.
+        # With both kinds the amodal entry comes first: its score is the track's.
         for kind, entries in sorted(frame.items()):
             for i, entry in entries.items():
                 if i not in tracks:
@@ -211,13 +211,13 @@ def _empty_track(i: int, length: int, kinds: set[Masks]) -> Track:
         "frame_scores": [None] * length,
         "frame_categories": [None] * length,
     }
-    if len(kinds) == 2:
-        extra["bboxes_visible"] = [None] * length
+    if "amodal" in kinds:
+        extra["bboxes_amodal"] = [None] * length
     return Track(
         id=i,
         category_id=0,
         segmentations=[None] * length,
-        bboxes=[None] * length,
+        bboxes=[None] * length if "visible" in kinds else None,
         amodal=[None] * length if "amodal" in kinds else None,
         extra=extra,
     )
@@ -228,16 +228,15 @@ def _fill(
 ) -> None:
     x1, y1, x2, y2, score = (float(value) for value in entry["bbox"])
     box = [x1, y1, x2 - x1, y2 - y1]
-    assert track.bboxes is not None
     if kind == "amodal":
         assert track.amodal is not None
         track.amodal[frame] = _mask(entry["segm"])
+        track.extra["bboxes_amodal"][frame] = box
     else:
+        assert track.bboxes is not None
         track.segmentations[frame] = _mask(entry["segm"])
-        if "bboxes_visible" in track.extra:
-            track.extra["bboxes_visible"][frame] = box
-    if track.bboxes[frame] is None:
         track.bboxes[frame] = box
+    if track.extra["frame_scores"][frame] is None:
         track.extra["frame_scores"][frame] = score
         track.extra["frame_categories"][frame] = categories[int(entry["label"])]
 
@@ -294,9 +293,7 @@ def _entry(
     video: Video, track: Track, frame: int, kind: Masks, labels: Mapping[int, int]
 ) -> dict[str, Any]:
     mask = masks_of(track, kind)[frame] or rle.encode(np.zeros((video.height, video.width), bool))
-    boxes = track.extra.get("bboxes_visible") if kind == "visible" else None
-    boxes = boxes or track.bboxes
-    box = (boxes[frame] if boxes else None) or rle.to_bbox(mask)
+    box = box_of(track, frame, kind) or rle.to_bbox(mask)
     scores = track.extra.get("frame_scores")
     score = scores[frame] if scores else track.score
     if score is None:

@@ -17,7 +17,8 @@ from typing import Any, Literal
 import numpy as np
 
 from vidseg_common.datasets.annotations import AnnotationSet
-from vidseg_common.datasets.sailvos_per_video import without_hidden
+from vidseg_common.datasets.sailvos_kinds import kind_of
+from vidseg_common.datasets.sailvos_per_video import Masks, without_hidden
 from vidseg_common.metrics.amodal_groups import LimitedMatches, Part, match_video
 from vidseg_common.metrics.ap_result import APLine, APResult, VideoMatches, combine
 from vidseg_common.metrics.clip_pairs import ClipPair, left_out, map_pairs
@@ -222,8 +223,11 @@ def evaluate_part(
         DatasetError: as `evaluate`.
     """
     known = frozenset(truth.category_names())
+    # Boxes are those in the field `bbox` of the file, of two the first.
+    main_box = kind_of(truth.info.get("sailvos_kind", "amodal")).main_box
+    boxes: Masks = "visible" if main_box == "bbox_visible" else "amodal"
     outcomes = map_pairs(
-        partial(_match_pair, part=part, known=known),
+        partial(_match_pair, part=part, boxes=boxes, known=known),
         without_hidden(truth) if part.level == "video" else truth,
         predictions,
         workers=workers,
@@ -239,9 +243,9 @@ def evaluate_part(
 
 
 def _match_pair(
-    pair: ClipPair, *, part: Part, known: frozenset[int]
+    pair: ClipPair, *, part: Part, boxes: Masks, known: frozenset[int]
 ) -> tuple[LimitedMatches, Counter[str]]:
-    return match_video(pair, part), left_out(pair.predictions, known)
+    return match_video(pair, part, boxes), left_out(pair.predictions, known)
 
 
 def _combine(

@@ -15,7 +15,7 @@ import numpy as np
 
 from vidseg_common import rle
 from vidseg_common.datasets.annotations import Track, Video
-from vidseg_common.datasets.sailvos_per_video import Masks, masks_of, stated_area
+from vidseg_common.datasets.sailvos_per_video import Masks, box_of, masks_of, stated_area
 from vidseg_common.metrics.average_precision import (
     ALL,
     Group,
@@ -92,17 +92,18 @@ class _Side:
     crowd: list[bool] = field(default_factory=list)
 
 
-def match_video(pair: ClipPair, part: Part) -> LimitedMatches:
+def match_video(pair: ClipPair, part: Part, truth_boxes: Masks = "amodal") -> LimitedMatches:
     """Matches one video.
 
     Args:
         pair: its ground truth (for "video" without what is hidden too much) and predictions.
         part: what is compared.
+        truth_boxes: which boxes the ground truth has for "bbox".
     """
     gt: dict[tuple[int, int], _Side] = defaultdict(_Side)
     dets: dict[tuple[int, int], _Side] = defaultdict(_Side)
     for track in pair.truth.tracks:
-        _add_truth(gt, track, part)
+        _add_truth(gt, track, part, truth_boxes)
     for track in pair.predictions:
         _add_predicted(dets, track, part)
     found: dict[int, list[Matches]] = defaultdict(list)
@@ -114,7 +115,9 @@ def match_video(pair: ClipPair, part: Part) -> LimitedMatches:
     return {category: _at_limits(matches, limits) for category, matches in found.items()}
 
 
-def _add_truth(groups: dict[tuple[int, int], _Side], track: Track, part: Part) -> None:
+def _add_truth(
+    groups: dict[tuple[int, int], _Side], track: Track, part: Part, truth_boxes: Masks
+) -> None:
     if part.level == "video":
         side = groups[0, track.category_id]
         side.shapes.append(masks_of(track, part.masks))
@@ -123,7 +126,7 @@ def _add_truth(groups: dict[tuple[int, int], _Side], track: Track, part: Part) -
         side.crowd.append(track.is_crowd)
         return
     for frame, mask in enumerate(masks_of(track, part.masks)):
-        shape = _box(track, frame, part.masks, mask) if part.iou == "bbox" else mask
+        shape = box_of(track, frame, truth_boxes) if part.iou == "bbox" else mask
         if shape is not None:
             side = groups[frame, track.category_id]
             side.shapes.append(shape)
@@ -146,7 +149,7 @@ def _add_predicted(groups: dict[tuple[int, int], _Side], track: Track, part: Par
     scores = track.extra.get("frame_scores")
     for frame, mask in enumerate(masks):
         if mask is not None:
-            box = _box(track, frame, part.masks, mask)
+            box = box_of(track, frame, part.masks)
             assert box is not None
             category = categories[frame] if categories else track.category_id
             side = groups[frame, category]
@@ -154,14 +157,6 @@ def _add_predicted(groups: dict[tuple[int, int], _Side], track: Track, part: Par
             side.scores.append(scores[frame] if scores else track.score or 0.0)
             # The area of its box decides about a detection, also for masks.
             side.areas.append(box[2] * box[3])
-
-
-def _box(track: Track, frame: int, masks: Masks, mask: rle.RLE | None) -> list[float] | None:
-    boxes = (track.extra.get("bboxes_visible") if masks == "visible" else None) or track.bboxes
-    box = boxes[frame] if boxes else None
-    if box is None and mask is not None:
-        return rle.to_bbox(mask)
-    return box
 
 
 def average_area(track: Track, masks: Masks) -> float:

@@ -6,7 +6,7 @@ Source: spec vatrack section 7.3.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -152,10 +152,9 @@ def evaluate_mot(
     Raises:
         DatasetError: videos that do not fit.
     """
-    boxes = truth_boxes or masks
     result = evaluate(
-        _shown(truth, masks, lambda track, frame: box_of(track, frame, boxes)),
-        _shown(predictions, masks, lambda track, frame: _predicted_box(track, frame, masks)),
+        _shown(truth, masks, truth_boxes or masks),
+        _shown(predictions, masks, masks),
         iou_type=iou_type,
         workers=workers,
         progress=progress,
@@ -164,31 +163,19 @@ def evaluate_mot(
     return AmodalMotResult(categories, tuple(result.total(c.name) for c in categories))
 
 
-def _predicted_box(track: Track, frame: int, masks: Masks) -> list[float] | None:
-    own = track.extra.get("bboxes_visible") if masks == "visible" else None
-    boxes = own or track.bboxes
-    return boxes[frame] if boxes else None
-
-
-def _shown(
-    annotations: AnnotationSet,
-    masks: Masks,
-    box: Callable[[Track, int], list[float] | None],
-) -> AnnotationSet:
+def _shown(annotations: AnnotationSet, masks: Masks, boxes: Masks) -> AnnotationSet:
     """The set with one kind of masks and boxes, and one track per object and class."""
 
     def load(position: int) -> Clip:
         clip = annotations.load(position)
-        parts = [part for track in clip.tracks for part in _by_class(track, masks, box)]
+        parts = [part for track in clip.tracks for part in _by_class(track, masks, boxes)]
         tracks = [replace(part, id=number) for number, part in enumerate(parts)]
         return replace(clip, tracks=tracks)
 
     return replace(annotations, load=load)
 
 
-def _by_class(
-    track: Track, masks: Masks, box: Callable[[Track, int], list[float] | None]
-) -> list[Track]:
+def _by_class(track: Track, masks: Masks, boxes: Masks) -> list[Track]:
     """The track, once for every class that it has in some frame."""
     found = masks_of(track, masks)
     classes = track.extra.get("frame_categories") or [track.category_id] * len(found)
@@ -201,7 +188,7 @@ def _by_class(
                 category_id=category_id,
                 segmentations=[m if k else None for m, k in zip(found, frames, strict=True)],
                 is_crowd=track.is_crowd,
-                bboxes=[box(track, f) if k else None for f, k in enumerate(frames)],
+                bboxes=[box_of(track, f, boxes) if k else None for f, k in enumerate(frames)],
                 extra={"ignore": track.extra.get("ignore", False)},
             )
         )
