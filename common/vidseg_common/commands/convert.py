@@ -72,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     truth = open_truth(options)
     source = chosen_format(options.source_format, options.source, truth=truth)
     kind = options.kind
-    if not source.takes_kind and target.takes_kind:
+    # The kind is that of the target; a file tells its own, only a folder has to be told it.
+    if target.takes_kind and (not source.takes_kind or options.source.is_file()):
         options.kind = None
     data, _ = open_data(
         options, options.source, name=source.name, images=options.image_root, truth=truth
