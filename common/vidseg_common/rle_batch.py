@@ -47,16 +47,18 @@ def check_masks(masks: Sequence[RLE]) -> MaskCheck:
     whole = np.array([_is_string_of_numbers(mask["counts"]) for mask in masks], bool)
     readable = np.flatnonzero(whole)
     kept = [mask for mask, is_whole in zip(masks, whole, strict=True) if is_whole]
-    numbers, owner, too_long = _numbers_of([mask["counts"] for mask in kept])
-    runs, place = _runs_of(numbers, owner)
+    numbers, counts, is_long = _numbers_of([mask["counts"] for mask in kept])
+    runs = _runs_of(numbers, counts)
+    owner = np.repeat(np.arange(len(kept)), counts)
     sums = np.zeros(len(kept), np.int64)
     np.add.at(sums, owner, runs)
     sizes = np.array([mask["size"] for mask in kept], np.int64).reshape(-1, 2)
     bad = (sums != sizes.prod(axis=1)) | (sizes < 0).any(axis=1)
-    bad[too_long] = True
-    bad[owner[runs < 0]] = True
+    bad[owner[is_long | (runs < 0)]] = True
+    inside = runs == 0
+    inside[(counts.cumsum() - counts)[counts > 0]] = False  # the first run of a mask may be empty
     uneven = np.zeros(len(kept), bool)
-    uneven[owner[(runs == 0) & (place > 0)]] = True
+    uneven[owner[inside]] = True
     whole[readable[bad]] = False
     return MaskCheck(np.flatnonzero(~whole).tolist(), readable[uneven & ~bad].tolist())
 
@@ -68,40 +70,40 @@ def _is_string_of_numbers(text: str) -> bool:
     return not text or text[-1] < _FIRST_CONTINUED
 
 
-def _numbers_of(strings: Sequence[str]) -> tuple[Numbers, Numbers, Numbers]:
-    """Signed numbers of all strings, the string of each, and strings with one too long."""
+def _numbers_of(strings: Sequence[str]) -> tuple[Numbers, Numbers, NDArray[np.bool_]]:
+    """Signed numbers of all strings, how many each has, and which numbers are too long."""
     codes = np.frombuffer("".join(strings).encode("ascii"), np.uint8) - np.uint8(48)
     ends = np.flatnonzero(codes < 32)
     starts = np.concatenate([[0], ends + 1])[: len(ends)]
     lengths = ends - starts + 1
-    numbers = np.zeros(len(ends), np.int64)
-    for k in range(min(int(lengths.max(initial=0)), _LONGEST_NUMBER)):
+    numbers = (codes[starts] & 31).astype(np.int64)
+    for k in range(1, min(int(lengths.max(initial=1)), _LONGEST_NUMBER)):
         longer = np.flatnonzero(lengths > k)
         numbers[longer] |= (codes[starts[longer] + k] & 31).astype(np.int64) << (5 * k)
-    shift = 5 * np.minimum(lengths, _LONGEST_NUMBER)
-    numbers -= ((codes[ends] & 16) > 0) * (np.int64(1) << shift)
+    negative = np.flatnonzero(codes[ends] & 16)
+    numbers[negative] -= np.int64(1) << (5 * np.minimum(lengths[negative], _LONGEST_NUMBER))
     borders = np.cumsum([len(text) for text in strings], dtype=np.int64)
     counts = np.diff(np.searchsorted(ends, borders), prepend=0)
-    owner = np.repeat(np.arange(len(strings)), counts)
-    return numbers, owner, owner[lengths > _LONGEST_NUMBER]
+    return numbers, counts, lengths > _LONGEST_NUMBER
 
 
-def _runs_of(numbers: Numbers, owner: Numbers) -> tuple[Numbers, Numbers]:
-    """Run lengths from the numbers of all strings, and the place of each in its mask."""
-    if not len(numbers):
-        return numbers, numbers
-    first = np.flatnonzero(np.diff(owner, prepend=-1))
-    lengths = np.diff(first, append=len(numbers))
-    place = np.arange(len(numbers)) - np.repeat(first, lengths)
-    runs = numbers.copy()
-    # Differences reach two back, so odd and even runs are two running sums; run 0 stands alone.
-    for chain, start in ((place % 2 == 1, 1), ((place % 2 == 0) & (place > 0), 2)):
-        part = numbers[chain]
-        total = part.cumsum()
-        begins = np.flatnonzero(place[chain] == start)
-        before = (total - part)[begins]
-        runs[chain] = total - np.repeat(before, np.diff(begins, append=len(part)))
-    return runs, place
+def _runs_of(numbers: Numbers, counts: Numbers) -> Numbers:
+    """Run lengths from the numbers of all strings, of which each mask has so many."""
+    # Differences reach two back, so even and odd runs are two running sums: the two columns of a
+    # table in which every mask begins a row. The first run stands alone.
+    rows = (counts + 1) // 2
+    begin = (rows.cumsum() - rows)[counts > 0]
+    table = np.zeros((int(rows.sum()), 2), np.int64)
+    before = counts.cumsum() - counts
+    gaps = np.repeat(2 * (rows.cumsum() - rows) - before, counts)
+    places = np.arange(len(numbers)) + gaps
+    table.reshape(-1)[places] = numbers
+    first = table[begin, 0].copy()
+    table[begin, 0] = 0
+    total = table.cumsum(axis=0)
+    total -= np.repeat(total[begin] - table[begin], rows[counts > 0], axis=0)
+    total[begin, 0] = first
+    return total.reshape(-1)[places]
 
 
 def canonical(masks: Sequence[RLE]) -> list[RLE]:
