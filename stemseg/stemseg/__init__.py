@@ -1,0 +1,3 @@
+"""STEm-Seg: video instance segmentation by clustering spatio-temporal pixel embeddings."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""One module per command; the scripts beside the package and `stemseg ...` call their `main`."""

@@ -1,0 +1,1 @@
+"""Networks of STEm-Seg: torch and torchvision only, no I/O (spec section 6)."""
