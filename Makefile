@@ -10,7 +10,7 @@ PACKAGES := ./common $(addprefix ./,$(METHODS))
 RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench parity parity-common doctor tables clean
+.PHONY: help setup demo test lint format bench parity parity-common doctor tables clean bench-metrics
 
 help:  ## List every target
 	@awk -F ':.*## ' '/^[a-zA-Z0-9_-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,11 @@ format: setup  ## Rewrite the sources in the house format
 	$(BIN)/ruff format .
 
 bench: $(addprefix bench-,$(METHODS))  ## Run every benchmark
+
+bench-metrics: setup  ## Measure the metrics on this machine [DAVIS=folder ARGS=...]
+	$(RUN) benchmarks/bench_video_ap.py $(ARGS)
+	$(RUN) benchmarks/bench_mots.py $(ARGS)
+	$(if $(DAVIS),$(RUN) benchmarks/bench_jf.py --davis '$(DAVIS)' $(ARGS))
 
 parity: parity-common $(addprefix parity-,$(METHODS))  ## Compare everything with its recorded numbers
 

@@ -18,7 +18,10 @@ finally:
 
 DOCUMENTS = [
     ROOT / name
-    for name in ("README.md", "CONTRIBUTING.md", "stcn/README.md", "docs/stcn.md", "docs/data.md")
+    for name in (
+        *("README.md", "CONTRIBUTING.md", "stcn/README.md", "docs/stcn.md", "docs/data.md"),
+        *("common/README.md", "docs/formats.md", "docs/metrics.md"),
+    )
 ]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", MAKEFILE, re.M))
@@ -53,13 +56,14 @@ def command_in(words: list[str]) -> tuple[str, list[str]] | None:
             return script, words[i + 1 :]
         if previous == "-m":
             return word, words[i + 1 :]
-    if not words or not re.fullmatch(r"(\.venv/bin/)?stcn", words[0]):
+    program = words[0].rsplit("/", 1)[-1] if words else ""
+    if program not in ("stcn", "vidseg"):
         return None
     for length in (3, 2):
-        name = " ".join(["stcn", *words[1:length]])
+        name = " ".join([program, *words[1:length]])
         if name in command_flags.COMMANDS:
             return name, words[length:]
-    return (" ".join(words[:2]), []) if len(words) > 1 else None
+    return (" ".join([program, words[1]]), []) if len(words) > 1 else None
 
 
 LINES = [

@@ -65,7 +65,7 @@ def prepare(data: AnnotationSet, metric: str, root: Path, results: AnnotationSet
         results, _ = select_categories(results, ["car"])
     if found.is_still:
         data, results = frames_as_videos(data), frames_as_videos(results)
-    suffix = {True: ".json", False: ""}[bool(truth.file_name or truth.pattern)]
+    suffix = {True: ".json", False: ""}[bool(truth.file_name or truth.suffix)]
     gt = root / f"gt{suffix}"
     pred = root / f"pred{Path(found.file_name).suffix}"
     truth.write(data, gt, split=truth.split or None)

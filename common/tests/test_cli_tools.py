@@ -247,3 +247,36 @@ class TestPack:
         out.write_text("old")
         with pytest.raises(UserError, match="--overwrite"):
             run("pack", source, "--for", "ytvis", "--gt", source, "-o", out)
+
+
+class TestSynth:
+    @pytest.mark.parametrize(
+        ("layout", "named", "found"),
+        [
+            ("davis", ".", "davis2017"),
+            ("davis2016", ".", "davis2016"),
+            ("youtube-vos", ".", "youtube-vos"),
+            ("ytvis", ".", "ytvis2019"),
+            ("ovis", ".", "ovis"),
+            ("kitti-mots", ".", "kitti-mots-txt"),
+            ("sailvos", "sailvos_cut_json/amodal", "sailvos"),
+            ("coco", ".", "coco"),
+            ("stemseg", "annotations/davis_train.json", "stemseg-video"),
+            ("stemseg", "annotations/coco.json", "stemseg-image"),
+        ],
+    )
+    def test_what_is_written_is_found_and_valid(
+        self,
+        tmp_path: Path,
+        layout: str,
+        named: str,
+        found: str,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        line = ("--videos", "1", "--frames", "3", "--size", "48x64", "--quiet")
+        assert run("synth", tmp_path / "x", "--layout", layout, *line) == 0
+        capsys.readouterr()
+        assert run("validate", tmp_path / "x" / named) == 0
+        assert f": {found}, no problems" in capsys.readouterr().out
+        assert run("info", tmp_path / "x" / named) == 0
+        assert "images        all there" in capsys.readouterr().out

@@ -6,6 +6,9 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+_MOST_TRIES = 50
+_VIDEOS_OF_ALL_TRIES = 10_000
+
 
 def split_videos(
     categories: Sequence[Mapping[int, int]], num_val: int, seed: int = 0
@@ -13,7 +16,8 @@ def split_videos(
     """Chooses the videos of both parts; iterative stratification, rarest category first.
 
     Each step takes the category with the fewest videos left and gives its next video to the part
-    that is farthest below its share of that category (Sechidis et al., 2011).
+    that is farthest below its share of that category (Sechidis et al., 2011). The evenest of
+    several tries is taken.
 
     Args:
         categories: category number to number of tracks, one mapping per video.
@@ -29,18 +33,33 @@ def split_videos(
     total = len(categories)
     if not 0 < num_val < total:
         raise ValueError(f"{num_val} of {total} videos leave one part empty")
-    order = list(range(total))
-    random.Random(seed).shuffle(order)
-    parts = (_Part(total - num_val, total), _Part(num_val, total))
+    rng = random.Random(seed)
     sums = _sum(categories)
+    tries = max(1, min(_MOST_TRIES, _VIDEOS_OF_ALL_TRIES // total))
+    found = (_stratify(categories, num_val, sums, rng) for _ in range(tries))
+    train, val = min(found, key=lambda parts: parts[1].unevenness(sums))
+    return sorted(train.videos), sorted(val.videos)
+
+
+def _stratify(
+    categories: Sequence[Mapping[int, int]],
+    num_val: int,
+    sums: Mapping[int, int],
+    rng: random.Random,
+) -> tuple[_Part, _Part]:
+    total = len(categories)
+    order = list(range(total))
+    rng.shuffle(order)
+    parts = (_Part(total - num_val, total), _Part(num_val, total))
+    remaining = Counter(c for tracks in categories for c in tracks)
     while order:
-        remaining = Counter(c for i in order for c in categories[i])
         rarest = min(remaining, key=lambda c: (remaining[c], c), default=None)
         chosen = next(i for i in order if rarest is None or rarest in categories[i])
         part = max(parts, key=lambda p: p.wish(rarest, sums))
         part.take(chosen, categories[chosen])
         order.remove(chosen)
-    return sorted(parts[0].videos), sorted(parts[1].videos)
+        remaining -= Counter(dict.fromkeys(categories[chosen], 1))
+    return parts
 
 
 class _Part:
@@ -64,6 +83,10 @@ class _Part:
         if category is not None:
             missing = 1 - self.tracks[category] / (self.share * sums[category])
         return left > 0, missing, left / self.size
+
+    def unevenness(self, sums: Mapping[int, int]) -> float:
+        """How far the shares of the categories are from that of the videos, summed."""
+        return sum(abs(self.tracks[c] / number - self.share) for c, number in sums.items())
 
     def take(self, video: int, tracks: Mapping[int, int]) -> None:
         """Adds a video."""

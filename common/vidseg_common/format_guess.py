@@ -19,6 +19,7 @@ from vidseg_common.errors import UserError
 _OVIS_ONLY = {"category vehical", "category poultry"}
 _NEWER_ONLY = {"category flying_disc", "category squirrel", "category whale"}
 _MOTS_FIELDS = 6
+_ENDS = (("categories", "end_array"), ("annotations.item", "end_map"))
 
 
 def guess_format(path: str | Path, *, is_results: bool = False) -> str:
@@ -84,12 +85,12 @@ def _of_json(events: Iterator[tuple[str, str, Any]]) -> str | None:
             evidence.add(f"{prefix}.{value}".lstrip("."))
         elif prefix == "categories.item.name":
             evidence.add(f"category {value}".lower())
-        elif prefix == "categories" and event == "end_array":
-            evidence.add("categories end")
+        elif (prefix, event) in _ENDS:
+            evidence.add(f"{prefix} end")
         found = _of_evidence(evidence)
         if found:
             return found
-    return "ytvis2019" if "videos.item.file_names" in evidence else None
+    return _of_categories(evidence) if "videos.item.file_names" in evidence else None
 
 
 def _of_results(events: Iterator[tuple[str, str, Any]]) -> str:
@@ -111,11 +112,16 @@ def _of_evidence(evidence: set[str]) -> str | None:
         return "sailvos"
     if "annotations.item.image_id" in evidence and "videos" not in evidence:
         return "coco"
-    if "videos.item.file_names" in evidence and "categories end" in evidence:
-        if evidence & _OVIS_ONLY:
-            return "ovis"
-        return "ytvis2021" if evidence & _NEWER_ONLY else "ytvis2019"
+    if evidence >= {"videos.item.file_names", "categories end", "annotations.item end"}:
+        return _of_categories(evidence)
     return None
+
+
+def _of_categories(evidence: set[str]) -> str:
+    """Which of the formats that differ in their categories alone."""
+    if evidence & _OVIS_ONLY:
+        return "ovis"
+    return "ytvis2021" if evidence & _NEWER_ONLY else "ytvis2019"
 
 
 def _of_folder(path: Path) -> str | None:

@@ -32,7 +32,7 @@ class Format:
         title: one line that says what it is.
         module: module of `vidseg_common.datasets` that knows it.
         file_name: name of the annotation file below the root, "" where the format is a folder.
-        pattern: where the one file of a folder lies, for formats whose reader takes folders too.
+        suffix: of the one file of a folder, for formats whose reader takes folders too.
         images: where images lie below the root of a data set, with "{split}" for the split.
         inner: folder of the images within that of their video, ending in "/".
         numbering: digits and first number of frame names, where the format prescribes them.
@@ -46,7 +46,7 @@ class Format:
     title: str
     module: str
     file_name: str = ""
-    pattern: str = ""
+    suffix: str = ""
     images: str = "JPEGImages"
     inner: str = ""
     numbering: tuple[int, int] | None = None
@@ -129,12 +129,12 @@ class Format:
             UserError: the folder has no such file, or several.
         """
         path = Path(path)
-        suffix = Path(self.file_name or self.pattern).suffix
+        suffix = self.suffix or Path(self.file_name).suffix
         if not suffix or not path.is_dir():
             return path
-        if (path / self.file_name).is_file():
+        if self.file_name and (path / self.file_name).is_file():
             return path / self.file_name
-        found = sorted(path.glob(self.pattern)) if self.pattern else annotation_files(path, suffix)
+        found = annotation_files(path, suffix)
         if split is not None and len(found) > 1:
             found = [file for file in found if split in file.relative_to(path).as_posix()]
         if len(found) == 1:
@@ -149,7 +149,7 @@ class Format:
 
     def image_root(self, path: str | Path, split: str | None = None) -> Path | None:
         """Where the images that an annotation file names lie; None where the reader knows."""
-        if not self.file_name and not self.pattern:
+        if not self.file_name and not self.suffix:
             return None
         file = self.locate(path, split)
         return find_images(file) if file.is_file() and file.suffix == ".json" else None
@@ -236,7 +236,7 @@ FORMATS: Mapping[str, Format] = {
         Format("stemseg-image", "STEm-Seg JSON of images", "stemseg_json", "annotations.json",
                is_still=True, options={"kind": "image"}),
         Format("sailvos", "SAIL-VOS JSON: amodal, visible or joint", "sailvos",
-               pattern="*/*.json", images="sailvos_png", inner="images/", split="valid"),
+               suffix=".json", images="sailvos_png", inner="images/", split="valid"),
         _results("davis-results", "results of DAVIS or any mask folder", "mask_folder"),
         _results("youtube-vos-results", "results of YouTube-VOS", "youtube_vos_annotations"),
         _results("ytvis-results", "results of YouTube-VIS", "youtube_vis", "results.json"),
