@@ -138,7 +138,8 @@ def count_mots(sequence: ClassSequence) -> MotsCounts:
         tp += len(rows)
         soft_tp += overlap
         precision_sum += overlap / len(rows) if len(rows) else 1.0
-        num_ignored += _count_ignored(frame.ignored, columns)
+        if frame.ignored.any():
+            num_ignored += _count_ignored(frame.ignored, columns)
     events = [_events_of(history) for history in histories]
     shares = [sum(p != _NOBODY for p in history) / len(history) for history in histories]
     mostly_tracked, mostly_lost = sum(s > 0.8 for s in shares), sum(s < 0.2 for s in shares)
