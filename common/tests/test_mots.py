@@ -21,7 +21,7 @@ from vidseg_common.metrics.mots_data import (
     select_class,
 )
 from vidseg_common.parity import mots as parity
-from vidseg_common.rle import decode, encode
+from vidseg_common.rle import counts_to_string, decode, encode
 
 PARITY = Path(__file__).parent / "parity"
 KIT = PARITY / "mots"
@@ -267,3 +267,19 @@ def test_crowds_are_ignore_regions():
     truth = make_set(make_clip("a", [Track(1, 1, [right], is_crowd=True)]))
     result = mots.evaluate(truth, make_set(make_clip("a", [Track(5, 1, [whole])])))
     assert result.total("car").num_ignored == 1
+
+
+def test_runs_of_length_zero_do_not_end_the_comparison(tmp_path):
+    counts = counts_to_string([1, 1, 0, 2, 2])
+    odd = {"size": [2, 3], "counts": counts}
+    one = make_set(make_clip("a", [Track(1, 1, [odd])]))
+    assert mots.evaluate(one, one).total("car").soft_tp == 1
+    (tmp_path / "0000.txt").write_text(f"0 1001 1 2 3 {counts}\n")
+    result = mots.evaluate_files(tmp_path, tmp_path, [("0000", 0)])
+    assert result.total("car").soft_tp == 1
+
+
+def test_malformed_masks_name_the_sequence():
+    bad = make_set(make_clip("a", [Track(1, 1, [{"size": [2, 3], "counts": "1"}])]))
+    with pytest.raises(DatasetError, match="sequence a: RLE runs add up to 1"):
+        mots.evaluate(bad, bad)

@@ -19,7 +19,7 @@ from vidseg_common.metrics.tracking_counts import (
     count_events,
 )
 from vidseg_common.parity import mot as parity
-from vidseg_common.rle import encode
+from vidseg_common.rle import counts_to_string, encode
 
 PARITY = Path(__file__).parent / "parity"
 CASE = {
@@ -279,3 +279,12 @@ def test_several_processes_give_the_same():
     assert [line.split()[0] for line in one.table().splitlines()[1:]] == [
         *("v0", "v1", "v2", "OVERALL"),
     ]
+
+
+def test_runs_of_length_zero_do_not_end_the_comparison():
+    # The same pixels twice: 4 zeros, 4 ones, "0 zeros", 4 ones, zeros.
+    counts = counts_to_string([4, 4, 0, 4, SIZE[0] * SIZE[1] - 12])
+    odd = {"size": list(SIZE), "counts": counts}
+    result = score([Track(1, 1, [odd, None])], [Track(1, 1, [odd, None])], iou_type="segm")
+    assert result.total("car").distance == 0
+    assert result.total("car").num_matches == 1

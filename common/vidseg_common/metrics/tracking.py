@@ -36,6 +36,7 @@ from vidseg_common.metrics.tracking_counts import (
     mot_table,
 )
 from vidseg_common.rle import RLE
+from vidseg_common.rle_batch import canonical
 
 __all__ = ["IouType", "TrackingResult", "evaluate"]
 
@@ -157,6 +158,7 @@ def evaluate(
 
     Raises:
         DatasetError: videos that do not fit, or masks of different sizes.
+        MaskError: a malformed mask.
     """
     classes = truth.category_names()
     if not classes:
@@ -204,7 +206,14 @@ def _objects_of(clip: Clip, frame_idx: int, iou_type: IouType) -> _Objects:
     region = clip.ignore[frame_idx] if clip.ignore else None
     if region is not None:
         objects.regions.append(region)
+    objects.shapes, objects.regions = _clean(objects.shapes), _clean(objects.regions)
     return objects
+
+
+def _clean(shapes: Sequence[_Shape]) -> list[_Shape]:
+    """Masks in canonical form, boxes as they are."""
+    masks = iter(canonical([shape for shape in shapes if isinstance(shape, dict)]))
+    return [next(masks) if isinstance(shape, dict) else shape for shape in shapes]
 
 
 def _shape_of(track: Track, frame_idx: int, iou_type: IouType) -> _Shape | None:
