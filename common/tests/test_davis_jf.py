@@ -162,6 +162,20 @@ def test_compat_keeps_the_row_order_of_the_official_tool(noisy):
     )
 
 
+@pytest.mark.parametrize("metrics", ["J", "F", "JF"])
+@pytest.mark.parametrize("task", TASKS[:2])
+def test_an_object_without_annotation_is_told(tmp_path, task, metrics):
+    gt = np.zeros((4, 20, 30), np.uint8)
+    gt[:, 3:9, 3:9] = 1
+    gt[:, 12:18, 3:9] = 3
+    write_sequence(tmp_path / "gt", "s", gt)
+    write_sequence(tmp_path / "pred", "s", gt)
+    result = score(tmp_path, ["s"], task=task, metrics=metrics)
+    (warning,) = result.warnings
+    assert "s: object 2 is in no evaluated annotation" in warning
+    assert result.global_mean == 1
+
+
 def slow_jf(gt, pred):
     """J and F of two bool masks from the definition, pixel by pixel."""
     height, width = gt.shape

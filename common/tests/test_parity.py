@@ -28,6 +28,11 @@ def test_recorded_case(name):
     assert [check for check in checks if not check[1] <= 1e-12] == []
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_every_kind_is_known(name):
+    assert callable(runner.checker_of(CASES[name]["kind"]))
+
+
 def test_published_predictions(monkeypatch):
     """Compared where VIDSEG_DATA names the data, skipped with a reason elsewhere."""
     outcome = runner.run_case(KIT, CASES["osvos_davis2016"])

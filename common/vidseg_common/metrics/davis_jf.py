@@ -9,6 +9,7 @@ images. Source: spec common sections 4.1-4.5, 4.7 and 4.8.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,16 +109,17 @@ def evaluate_davis(
     jobs = _cut(plans, _mode(task, binary), "F" in chosen, workers)
     sizes = [len(job.pairs) for job in jobs]
     chunks = run_jobs(score_chunk, jobs, sizes, workers=workers, progress=progress)
-    rows: list[JFRow] = []
-    warnings: list[str] = []
-    for plan, scores in zip(plans, _collect(plans, jobs, chunks), strict=True):
-        found = _rows(plan, scores, task, chosen, compat)
-        if compat and task == "unsupervised":
-            found, notes = _official_order(found)
-            warnings += notes
-        rows += found
+    by_plan = [
+        _rows(plan, scores, task, chosen, compat)
+        for plan, scores in zip(plans, _collect(plans, jobs, chunks), strict=True)
+    ]
     # In DAVIS 2016 the one object has any value, there is no id to look for.
-    warnings += [] if binary or task == "tracking" else _never_seen(plans, rows)
+    known_ids = not binary and task != "tracking"
+    warnings = _never_seen(plans, by_plan) if known_ids else []
+    if compat and task == "unsupervised":
+        by_plan, notes = _official_order(by_plan)
+        warnings += notes
+    rows = [row for rows in by_plan for row in rows]
     return JFResult(task, tuple(rows), tuple(warnings), chosen)
 
 
@@ -276,26 +278,27 @@ def _objects(
     return sorted(found, key=lambda item: item[0])
 
 
-def _official_order(rows: Sequence[JFRow]) -> tuple[list[JFRow], list[str]]:
+def _official_order(by_plan: Sequence[list[JFRow]]) -> tuple[list[list[JFRow]], list[str]]:
     """Rows in the order of proposals but numbered 1..K, and a warning where that is another one."""
-    ordered = sorted(rows, key=lambda row: row.proposal)
-    ids = [row.object_id for row in ordered]
-    if ids == sorted(ids):
-        return ordered, []
-    note = (
-        f"{rows[0].sequence}: rows 1..{len(rows)} are the objects {', '.join(map(str, ids))}, "
-        "as the official tool has them"
-    )
-    return [replace(row, object_id=i) for i, row in enumerate(ordered, start=1)], [note]
+    made, notes = [], []
+    for rows in by_plan:
+        ordered = sorted(rows, key=lambda row: row.proposal)
+        ids = [row.object_id for row in ordered]
+        made.append([replace(row, object_id=i) for i, row in enumerate(ordered, start=1)])
+        if ids != sorted(ids):
+            notes.append(
+                f"{rows[0].sequence}: rows 1..{len(rows)} are the objects "
+                f"{', '.join(map(str, ids))}, as the official tool has them"
+            )
+    return made, notes
 
 
-def _never_seen(plans: Sequence[_Plan], rows: Sequence[JFRow]) -> list[str]:
+def _never_seen(plans: Sequence[_Plan], by_plan: Sequence[list[JFRow]]) -> list[str]:
     """Names objects that no evaluated annotation shows: frames without their id score 1."""
-    # Without ground truth J is 0 or 1, so only such rows are worth reading annotations again.
-    suspects = {(row.sequence, row.object_id) for row in rows if set(row.j_frames) <= {0.0, 1.0}}
     warnings: list[str] = []
-    for plan in plans:
-        ids = [k for k in range(1, plan.num_objects + 1) if (plan.sequence, k) in suspects]
+    for plan, rows in zip(plans, by_plan, strict=True):
+        # Without ground truth all values are 0 or 1, so only such rows are worth reading again.
+        ids = [row.object_id for row in rows if _all_0_or_1(row)]
         seen: set[int] = set()
         for gt_path, _ in plan.pairs if ids else ():
             seen.update(object_ids(read_indices(gt_path)))
@@ -306,6 +309,10 @@ def _never_seen(plans: Sequence[_Plan], rows: Sequence[JFRow]) -> list[str]:
             if k not in seen
         ]
     return warnings
+
+
+def _all_0_or_1(row: JFRow) -> bool:
+    return all(math.isnan(x) or x in (0.0, 1.0) for x in (*row.j_frames, *row.f_frames))
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def _sequence(
         wide = want.get("decay_with_wide_integers", {})
         yield from _row(case, f"{label}, object {object_id}", rows[object_id], {**numbers, **wide})
     official = _evaluate(folder, name, task, compat=True)
-    order = want["upstream_row_order"]
+    order = want.get("upstream_row_order", [row.object_id for row in official.rows])
     for row, object_id in zip(official.rows, order, strict=True):
         numbers = want["by_object"][str(object_id)]
         yield from _row(case, f"{label}, row {row.object_id} as upstream", row, numbers)
@@ -63,11 +63,11 @@ def _evaluate(folder: Path, name: str, task: Task, *, compat: bool = False) -> J
 
 
 def _refusal(folder: Path, name: str, task: Task) -> float:
-    """0 where the sequence is refused with a message that names it and the id."""
+    """0 where the sequence is refused with a message that names it."""
     try:
         _evaluate(folder, name, task)
     except DatasetError as error:
-        return 0.0 if f"{name}: predicted id " in str(error) else math.inf
+        return 0.0 if f"{name}: " in str(error) else math.inf
     return math.inf
 
 

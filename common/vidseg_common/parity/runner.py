@@ -104,7 +104,7 @@ def run_case(kit: Path, case: Mapping[str, Any]) -> Outcome:
         return Outcome(name, "FAIL", f"{type(error).__name__}: {text[0]}")
     if not checks:
         return Outcome(name, "FAIL", "nothing was compared")
-    worst = max(checks, key=_excess)
+    worst = max(checks, key=lambda check: (_excess(check), check[2]))
     verdict = "PASS" if _excess(worst) <= 1 else "FAIL"
     return Outcome(name, verdict, f"{worst[0]} ({len(checks)} compared)", worst[1], worst[2])
 
