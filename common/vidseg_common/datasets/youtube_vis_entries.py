@@ -172,11 +172,13 @@ def _plain_masks(
         if value is None:
             masks.append(None)
             continue
-        found = value.get("size") if isinstance(value, dict) else None
-        if found != [height, width] or any(type(number) is not int for number in found):
+        if type(value) is not dict:
             return None
-        counts = value.get("counts")
-        if not isinstance(counts, str):
+        found, counts = value.get("size"), value.get("counts")
+        # Two comparisons: 360.0 and True would pass the first.
+        if found != [height, width] or type(found[0]) is not int or type(found[1]) is not int:
+            return None
+        if type(counts) is not str:
             return None
         strings.append(counts)
         masks.append({"size": found, "counts": counts})

@@ -23,7 +23,7 @@ from vidseg_common.datasets.youtube_vis_entries import (
     take_id,
 )
 
-__all__ = ["YoutubeVisLoader"]
+__all__ = ["YoutubeVisLoader", "with_unique_names"]
 
 _HEADER_KEYS = ("info", "licenses", "videos", "categories")
 _ANNOTATION_KEY = "annotations"
@@ -54,7 +54,7 @@ class YoutubeVisLoader:
         is_late = False
         for entry in iter_entries(self.path, (*_HEADER_KEYS, _ANNOTATION_KEY), progress=progress):
             if entry.key != _ANNOTATION_KEY:
-                self._take_header(entry)
+                self.take_header(entry)
             elif {"videos", "categories"} <= self._present:
                 self._take_annotation(entry)
             else:
@@ -68,7 +68,7 @@ class YoutubeVisLoader:
 
     def annotation_set(self, image_root: Path | None) -> AnnotationSet:
         """The data set, whose tracks are fetched from disk."""
-        videos = _with_unique_names(list(self.videos.values()))
+        videos = with_unique_names(list(self.videos.values()))
         positions = [self._positions.get(video.id, []) for video in videos]
 
         def load(i: int) -> Clip:
@@ -94,7 +94,8 @@ class YoutubeVisLoader:
                     where = f"video {video.id}, frame {frame_idx}"
                     self.log.error(where, "file_names", f"the image is missing: {root / name}")
 
-    def _take_header(self, entry: JsonEntry) -> None:
+    def take_header(self, entry: JsonEntry) -> None:
+        """Reads a video, a category or a part of what the file says about itself."""
         self._present.add(entry.key)
         if entry.key == "info":
             if isinstance(entry.value, dict):
@@ -166,7 +167,7 @@ class YoutubeVisLoader:
         return None
 
 
-def _with_unique_names(videos: list[Video]) -> list[Video]:
+def with_unique_names(videos: list[Video]) -> list[Video]:
     """Adds the number to names that several videos have, such as the parts of one folder."""
     times = Counter(video.name for video in videos)
     return [

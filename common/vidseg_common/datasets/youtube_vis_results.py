@@ -323,11 +323,10 @@ class ResultsLoader:
 
     def _note_forms(self, entry: dict[str, Any], where: str) -> None:
         """Notes masks in forms that are read here, but not by the official tool."""
-        masks = [mask for mask in entry["segmentations"] if mask is not None]
-        forms = {"polygons" for mask in masks if isinstance(mask, list)}
-        for mask in masks:
-            if isinstance(mask, dict) and isinstance(mask["counts"], list):
-                forms.add("run lengths as a list")
+        masks = entry["segmentations"]
+        forms = {"polygons" for mask in masks if type(mask) is list}
+        if any(type(mask) is dict and type(mask["counts"]) is list for mask in masks):
+            forms.add("run lengths as a list")
         if forms:
             found = " and ".join(sorted(forms))
             message = f"the official tool takes RLE with counts as a text only, found {found}"

@@ -84,7 +84,7 @@ class APResult:
         metric: name of the benchmark.
         protocol: thresholds, ranges and limits.
         lines: the numbers of the summary.
-        categories: K classes.
+        categories: K classes, ascending by number as in the official arrays.
         precision: (T, R, K, A, L, M).
         recall: (T, K, A, L, M).
         scores: (T, R, K, A, L, M) score at which each recall is reached.
@@ -195,6 +195,7 @@ def combine(
         warnings: what was left out.
     """
     ordered = sorted(videos, key=lambda video: video.id)
+    categories = sorted(categories, key=lambda category: category.id)
     groups = {
         category.id: [v.groups[category.id] for v in ordered if category.id in v.groups]
         for category in categories

@@ -158,25 +158,31 @@ def _strings(
     size: list[int],
 ) -> list[str]:
     """Run-length strings of all masks, track by track; a frame without mask has an empty mask."""
-    empty = counts_to_string([size[0] * size[1]])
-    strings = []
+    empty: Mask = {"size": size, "counts": counts_to_string([size[0] * size[1]])}
+    strings: list[str] = []
     for name, track in zip(names, tracks, strict=True):
         if len(track) != num_frames:
             raise MaskError(f"{name} has {len(track)} masks, the video {num_frames} frames")
-        for frame_idx, mask in enumerate(track):
-            if mask is None:
-                strings.append(empty)
-                continue
-            if mask["size"] != size and list(mask["size"]) != size:
-                raise MaskError(
-                    f"{name}, frame {frame_idx}: the mask has size {list(mask['size'])}, "
-                    f"the video {size}"
-                )
-            counts = mask["counts"]
-            if not isinstance(counts, str):
-                counts = counts_to_string(_counts_of(mask, f"{name}, frame {frame_idx}"))
-            strings.append(counts)
+        masks = [empty if mask is None else mask for mask in track]
+        if any(mask["size"] != size for mask in masks):
+            _raise_other_size(name, masks, size)
+        counts = [mask["counts"] for mask in masks]
+        if set(map(type, counts)) != {str}:
+            counts = [
+                counts_to_string(_counts_of(mask, f"{name}, frame {frame_idx}"))
+                for frame_idx, mask in enumerate(masks)
+            ]
+        strings += counts
     return strings
+
+
+def _raise_other_size(name: str, masks: Sequence[Mask], size: list[int]) -> None:
+    for frame_idx, mask in enumerate(masks):
+        if list(mask["size"]) != size:
+            raise MaskError(
+                f"{name}, frame {frame_idx}: the mask has size {list(mask['size'])}, "
+                f"the video {size}"
+            )
 
 
 def _counts_of(mask: Mask, where: str) -> Ints:
