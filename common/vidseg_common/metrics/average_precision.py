@@ -46,10 +46,6 @@ class Range:
     low: float
     high: float
 
-    def contains(self, values: Floats) -> Bools:
-        """Tells for every value whether it lies in the range."""
-        return (values >= self.low) & (values <= self.high)
-
 
 ALL = Range("all", 0.0, 1e10)
 """The range that everything lies in."""
@@ -164,10 +160,12 @@ def match(group: Group, protocol: Protocol) -> Matches:
         group: detections and ground truth.
         protocol: thresholds and ranges.
     """
-    in_area = np.stack([area.contains(group.gt_areas) for area in protocol.areas])  # A, G
-    in_level = _in_levels(group, protocol)  # L, G
+    in_level: Bools = np.ones((len(protocol.levels), len(group.gt_areas)), bool)
+    if group.gt_levels is not None:
+        in_level = _inside(protocol.levels, group.gt_levels)
+    in_area = _inside(protocol.areas, group.gt_areas)
     ignored_gt = ~(in_area[:, None] & in_level) | group.gt_crowd  # A, L, G
-    outside = ~np.stack([area.contains(group.areas) for area in protocol.areas])  # A, D
+    outside = ~_inside(protocol.areas, group.areas)  # A, D
     best = np.minimum(protocol.thresholds, 1 - 1e-10)
     rows = np.flatnonzero((group.iou >= best.min()).any(axis=1))
     shape = (len(best), *ignored_gt.shape[:2], len(rows))
@@ -181,10 +179,11 @@ def match(group: Group, protocol: Protocol) -> Matches:
     return Matches(group.scores, outside, rows, matched, ignored, num_gt)
 
 
-def _in_levels(group: Group, protocol: Protocol) -> Bools:
-    if group.gt_levels is None:
-        return np.ones((len(protocol.levels), len(group.gt_areas)), bool)
-    return np.stack([level.contains(group.gt_levels) for level in protocol.levels])
+def _inside(ranges: Sequence[Range], values: Floats) -> Bools:
+    """Which of N ranges have each of V values, (N, V)."""
+    low = np.array([[one.low] for one in ranges])
+    high = np.array([[one.high] for one in ranges])
+    return (values >= low) & (values <= high)
 
 
 def _match_one(
@@ -196,6 +195,12 @@ def _match_one(
         Matched and ignored, (T, A, L) each.
     """
     candidates = np.flatnonzero(iou >= best.min())
+    if len(candidates) == 1:
+        only = int(candidates[0])
+        hit = free[..., only] & (iou[only] >= best)[:, None, None]
+        if not crowd[only]:
+            free[..., only] &= ~hit
+        return hit, hit & ignored_gt[..., only]
     candidates = candidates[np.argsort(iou[candidates], kind="stable")]  # best and latest last
     enough = iou[candidates] >= best[:, None, None, None]  # T, 1, 1, candidates
     possible = enough & free[..., candidates]
@@ -203,7 +208,7 @@ def _match_one(
     counts: Bools = np.any(counting, axis=-1)
     # Ignored ground truth only where no ground truth that counts is left.
     chosen_of = np.where(counts[..., None], counting, possible)
-    hit: Bools = np.any(chosen_of, axis=-1)
+    hit = np.any(chosen_of, axis=-1)
     chosen = candidates[len(candidates) - 1 - chosen_of[..., ::-1].argmax(axis=-1)]  # T, A, L
     t, a, o = np.nonzero(hit & ~crowd[chosen])
     free[t, a, o, chosen[t, a, o]] = False
