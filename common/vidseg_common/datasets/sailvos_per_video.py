@@ -15,7 +15,7 @@ from vidseg_common import rle
 from vidseg_common.datasets.annotations import AnnotationSet, Category, Clip, Track, Video
 from vidseg_common.datasets.json_stream import iter_items
 from vidseg_common.datasets.sailvos_writer import dump_lists
-from vidseg_common.datasets.spool import Spool
+from vidseg_common.datasets.spool import TrackSpool
 from vidseg_common.errors import DatasetError
 from vidseg_common.files import atomic_path
 
@@ -189,7 +189,7 @@ def read_per_video(path: str | Path, *, masks: Masks = "visible") -> AnnotationS
     """
     videos: list[Video] = []
     categories: list[Category] = []
-    spool = Spool()
+    spool = TrackSpool()
     rows: dict[int, list[int]] = defaultdict(list)
     for key, item in iter_items(path, ["videos", "categories", "annotations"]):
         try:
@@ -244,7 +244,7 @@ def _track_of(item: Mapping[str, Any], masks: Masks) -> Track:
 
 
 def _check_lengths(
-    path: Path, videos: list[Video], rows: Mapping[int, list[int]], spool: Spool
+    path: Path, videos: list[Video], rows: Mapping[int, list[int]], spool: TrackSpool
 ) -> None:
     lengths = {video.id: video.num_frames for video in videos}
     unknown = sorted(rows.keys() - lengths.keys())

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import marshal
 import os
-import pickle
 import tempfile
 from array import array
+from dataclasses import fields
 from typing import Any
 
-__all__ = ["Spool"]
+from vidseg_common.datasets.annotations import Track
+
+__all__ = ["Spool", "TrackSpool"]
+
+_TRACK_FIELDS = tuple(field.name for field in fields(Track))
 
 
 class Spool:
@@ -27,7 +32,7 @@ class Spool:
 
     def append(self, record: Any) -> int:
         """Adds a record of plain Python values and returns its position."""
-        data = pickle.dumps(record, protocol=pickle.HIGHEST_PROTOCOL)
+        data = marshal.dumps(record)
         self._file.write(data)
         self._is_flushed = False
         self._starts.append(self._starts[-1] + len(data))
@@ -38,4 +43,18 @@ class Spool:
             self._file.flush()
             self._is_flushed = True
         start, end = self._starts[position], self._starts[position + 1]
-        return pickle.loads(os.pread(self._file.fileno(), end - start, start))
+        return marshal.loads(os.pread(self._file.fileno(), end - start, start))
+
+
+class TrackSpool:
+    """A list of tracks that only grows and lies on disk."""
+
+    def __init__(self) -> None:
+        self._records = Spool()
+
+    def append(self, track: Track) -> int:
+        """Adds a track and returns its position."""
+        return self._records.append([getattr(track, name) for name in _TRACK_FIELDS])
+
+    def __getitem__(self, position: int) -> Track:
+        return Track(*self._records[position])

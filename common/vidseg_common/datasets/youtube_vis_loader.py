@@ -15,7 +15,7 @@ from vidseg_common.datasets.annotations import AnnotationSet, Category, Clip, Vi
 from vidseg_common.datasets.category_names import title_of
 from vidseg_common.datasets.json_stream import JsonEntry, iter_entries
 from vidseg_common.datasets.problem_log import ProblemLog
-from vidseg_common.datasets.spool import Spool
+from vidseg_common.datasets.spool import TrackSpool
 from vidseg_common.datasets.youtube_vis_entries import (
     parse_category,
     parse_track,
@@ -46,7 +46,7 @@ class YoutubeVisLoader:
         self._present: set[str] = set()
         self._unusable: set[int] = set()
         self._track_ids: set[int] = set()
-        self._tracks = Spool()
+        self._tracks = TrackSpool()
         self._positions: dict[int, list[int]] = {}
 
     def run(self, progress: bool) -> None:

@@ -27,7 +27,7 @@ from vidseg_common.datasets.json_masks import is_finite
 from vidseg_common.datasets.json_stream import ROOT, iter_entries
 from vidseg_common.datasets.json_write import write_list
 from vidseg_common.datasets.problem_log import ProblemLog
-from vidseg_common.datasets.spool import Spool
+from vidseg_common.datasets.spool import TrackSpool
 from vidseg_common.datasets.write_losses import WriteLosses
 from vidseg_common.datasets.youtube_vis_entries import parse_masks
 from vidseg_common.errors import DatasetError
@@ -224,7 +224,7 @@ class ResultsLoader:
         self._truth = truth
         self._videos = {video.id: video for video in truth.videos} if truth else {}
         self._categories = truth.category_names() if truth else {}
-        self._tracks = Spool()
+        self._tracks = TrackSpool()
         self._positions: dict[int, list[int]] = {}
 
     def run(self, progress: bool) -> None:
