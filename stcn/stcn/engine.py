@@ -21,7 +21,7 @@ from stcn.losses import BootstrapSchedule, SequenceLoss
 from stcn.model.network import STCN
 from stcn.model.training import TrainingModel
 from stcn.resume import overruled_settings, read_resume_file, resume_network, resume_optimiser
-from stcn.stopping import Agreement, Interrupted, StopSignals
+from stcn.stopping import Interrupted
 from stcn.training_log import Averages, progress_lines, sample_grid
 from vidseg_common import distributed
 from vidseg_common.checkpoint import save_atomic
@@ -29,6 +29,7 @@ from vidseg_common.config import to_dict
 from vidseg_common.errors import UserError
 from vidseg_common.logging import RunLogger, git_description
 from vidseg_common.seeding import capture_rng, restore_rng, seed_everything
+from vidseg_common.stopping import Agreement, StopSignals
 
 AMP_DTYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 #: How console lines begin when the experiment has no name.

@@ -8,26 +8,21 @@ iteration ``i`` sees exactly the samples it would have seen without the interrup
 
 from __future__ import annotations
 
-import random
-import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Sampler, default_collate
 
 from stcn.data.curriculum import FIRST_JUMP
-from stcn.data.samples import Sample, SampleKey, TrainingSet
+from stcn.data.samples import SampleKey, TrainingSet
 from vidseg_common.errors import ConfigError, UserError
+from vidseg_common.loader_workers import CollateValues, ErrorsAsValues, WorkerInit
 
 #: Seed of the published training.
 DEFAULT_SEED = 14_159_265
-#: Distance of the worker seeds of neighbouring ranks.
-RANK_SEED_STEP = 100
 
 Batch = dict[str, Any]
 
@@ -177,10 +172,10 @@ class TrainingLoader:
         """
         options = self.options
         loader: DataLoader[Any] = DataLoader(
-            _ErrorsAsValues(self.dataset),
+            ErrorsAsValues(self.dataset),
             batch_sampler=KeySampler(len(self.dataset), options, start, stop, self.jump_of_epoch),
             num_workers=options.num_workers,
-            collate_fn=_collate,
+            collate_fn=CollateValues(default_collate),
             pin_memory=options.pin_memory,
             worker_init_fn=WorkerInit(options.rank),
             # Its own generator: building a loader must not move the training's random state.
@@ -214,50 +209,3 @@ class TrainingLoader:
             for name, text in names.items()
             if state[name] != now[name]
         ]
-
-
-class WorkerInit:
-    """Prepares a worker process of one rank.
-
-    Samples have their own generators; the global ones are seeded all the same, for whatever a
-    library may draw from them. A signal that reaches the whole group of processes (Ctrl-C, the end
-    of a cluster job) is the training process's to answer: it still needs its workers to finish the
-    iteration, and ends them itself.
-    """
-
-    def __init__(self, rank: int) -> None:
-        self.rank = rank
-
-    def __call__(self, worker_id: int) -> None:
-        """Seed the global generators, keep OpenCV to one thread, leave signals to the parent."""
-        seed = torch.initial_seed() % 2**31 + worker_id + RANK_SEED_STEP * self.rank
-        np.random.seed(seed)  # noqa: NPY002 - the global generator is the one meant
-        random.seed(seed)
-        cv2.setNumThreads(0)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, _ignore_once)
-
-
-def _ignore_once(number: int, _frame: FrameType | None) -> None:
-    """Lets the first SIGTERM pass; the next one, from the parent, ends the worker."""
-    signal.signal(number, signal.SIG_DFL)
-
-
-class _ErrorsAsValues(Dataset["Sample | UserError"]):
-    """Hands a user's error over as a value: raised in a worker it would lose its one line."""
-
-    def __init__(self, dataset: TrainingSet) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, key: SampleKey) -> Sample | UserError:
-        try:
-            return self.dataset[key]
-        except UserError as error:
-            return error
-
-
-def _collate(samples: list[Sample | UserError]) -> Batch | UserError:
-    for sample in samples:
-        if isinstance(sample, UserError):
-            return sample
-    return default_collate(samples)

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from stcn.engine import NonFiniteLossError
-from stcn.stopping import Agreement, Interrupted, StopSignals
-from vidseg_common.distributed import DistInfo
+from stcn.stopping import Interrupted
 from vidseg_common.errors import ConfigError, UserError
 
 
@@ -175,17 +174,6 @@ def test_signal_saves_after_the_iteration(trainer, tmp_path, monkeypatch, number
     assert caught.value.status == status
     assert files(tmp_path) == ["run_2.pth", "run_checkpoint.pth"]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-
-
-def test_second_interrupt_leaves_at_once():
-    with pytest.raises(KeyboardInterrupt), StopSignals() as signals:
-        signal.raise_signal(signal.SIGINT)
-        assert signals.number == signal.SIGINT
-        signal.raise_signal(signal.SIGINT)
-
-
-def test_single_process_agrees_with_itself():
-    assert [Agreement(DistInfo()).highest(value) for value in (0, 15)] == [0, 15]
 
 
 def test_unusable_settings(trainer):
