@@ -52,7 +52,7 @@ class Heads(Protocol):
 
 
 @dataclass
-class ClipTargets:
+class MapTargets:
     """What a clip should look like, at the resolution of the maps.
 
     Attributes:
@@ -143,7 +143,7 @@ class EmbeddingLoss:
     weight_seediness: float = 1.0
     weight: float = 1.0
 
-    def __call__(self, heads: Heads, targets: Sequence[ClipTargets]) -> dict[str, Tensor]:
+    def __call__(self, heads: Heads, targets: Sequence[MapTargets]) -> dict[str, Tensor]:
         """The loss of a batch and, without their weights, its terms.
 
         Instances without a pixel do not count. (The original goes on to compare the others with
@@ -174,7 +174,7 @@ class EmbeddingLoss:
             "seediness_loss": seediness,
         }
 
-    def _add_clip(self, sums: _Sums, heads: Heads, n: int, target: ClipTargets) -> None:
+    def _add_clip(self, sums: _Sums, heads: Heads, n: int, target: MapTargets) -> None:
         embeddings = heads.embeddings[n].float().flatten(1)  # E, P
         raw = heads.raw_bandwidths[n].float().flatten(1)  # B, P
         seediness = heads.seediness[n].float().flatten()  # P
@@ -280,7 +280,7 @@ class STEmSegLoss:
         self.has_foreground = bool(cfg.MODEL.SEMSEG.FOREGROUND_CHANNEL)
         self.ignore_aware = ignore_aware
 
-    def __call__(self, heads: Heads, targets: Sequence[ClipTargets]) -> dict[str, Tensor]:
+    def __call__(self, heads: Heads, targets: Sequence[MapTargets]) -> dict[str, Tensor]:
         """The losses of a batch, by the names under which they are logged.
 
         Returns:

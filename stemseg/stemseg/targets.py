@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stemseg.losses import ClipTargets
+from stemseg.losses import MapTargets
 
 #: Input pixels per pixel of the finest map.
 MAP_STRIDE = 4
@@ -58,7 +58,7 @@ def make_targets(
     category_ids: Sequence[Tensor],
     *,
     full_resolution: bool = False,
-) -> list[ClipTargets]:
+) -> list[MapTargets]:
     """Targets of a batch, on the device of the masks.
 
     Args:
@@ -71,5 +71,5 @@ def make_targets(
     for instance_masks, ignore, ids in zip(masks, ignore_masks, category_ids, strict=True):
         if not full_resolution:
             instance_masks, ignore = rescale_masks(instance_masks), rescale_masks(ignore)
-        targets.append(ClipTargets(instance_masks, ignore, class_map(instance_masks, ids)))
+        targets.append(MapTargets(instance_masks, ignore, class_map(instance_masks, ids)))
     return targets

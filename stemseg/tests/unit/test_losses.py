@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stemseg.losses import (
-    ClipTargets,
+    MapTargets,
     EmbeddingLoss,
     STEmSegLoss,
     foreground_loss,
@@ -50,7 +50,7 @@ def make_clip(*boxes, ignore=None, classes=None):
         mask[:, top:bottom, left:right] = 1
     if ignore is None:
         ignore = torch.zeros(T, H, W, dtype=torch.uint8)
-    return ClipTargets(masks, ignore, torch.zeros(T, H, W).long() if classes is None else classes)
+    return MapTargets(masks, ignore, torch.zeros(T, H, W).long() if classes is None else classes)
 
 
 LOSS = EmbeddingLoss((0.3,), 1.0, 10.0, 1.0, 1.0)
