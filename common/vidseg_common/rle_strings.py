@@ -77,7 +77,7 @@ def decode_runs(
         if not _add_low_groups(numbers, codes, before, np.repeat(added, num_before)):
             return None
     lengths = (lengths + is_odd) // 2
-    runs = np.ascontiguousarray(numbers.reshape(-1, 2).T)
+    runs = np.stack([numbers[::2], numbers[1::2]])
     _undo_differences(runs, lengths, is_odd)
     return runs, lengths, is_odd
 

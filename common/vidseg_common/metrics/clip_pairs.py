@@ -11,11 +11,15 @@ from typing import Any, TypeVar
 
 from vidseg_common.datasets.annotations import AnnotationSet, Clip, Track
 from vidseg_common.errors import DatasetError, UserError, list_problems
-from vidseg_common.metrics.parallel import run_jobs, split_items
+from vidseg_common.metrics.parallel import run_jobs
 
 __all__ = ["ClipPair", "left_out", "map_pairs"]
 
 Result = TypeVar("Result")
+
+# Small enough that all workers are busy to the end, large enough that images go in company.
+_CHUNKS_PER_WORKER = 8
+_MOST_VIDEOS = 64
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,9 @@ def map_pairs(
             scores, or the function raised a UserError; all problems are listed.
     """
     _raise_all(_problems_of_videos(truth, predictions))
-    chunks = split_items(range(len(truth.videos)), len(truth.videos), workers)
+    positions = range(len(truth.videos))
+    length = min(max(len(positions) // (workers * _CHUNKS_PER_WORKER), 1), _MOST_VIDEOS)
+    chunks = [positions[start : start + length] for start in positions[::length]]
     if "fork" not in multiprocessing.get_all_start_methods():
         workers = 1
     _inherited.append(_Work(truth, predictions, function))

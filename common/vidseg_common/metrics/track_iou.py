@@ -213,7 +213,8 @@ def _decode_block(
     stops = lengths.cumsum()
     starts = stops - lengths
     run_stops = (zeros + ones).cumsum(dtype=dtype)
-    changes = np.stack([run_stops - ones, run_stops], axis=1).ravel()
+    changes = np.empty(2 * len(ones), dtype)
+    changes[::2], changes[1::2] = run_stops - ones, run_stops
     ends = run_stops[stops - 1]
     is_negative = zeros.min() < 0 or ones.min() < 0
     if is_negative or (np.diff(ends, prepend=dtype(0)) != num_pixels).any():
