@@ -7,7 +7,6 @@ merged. An unknown key is an error at any depth.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -128,5 +127,7 @@ def _joined(cfg: Config, words: Sequence[str]) -> list[str]:
 
 def _plain_bool(cfg: Config, key: str, word: str) -> str:
     """The short words for yes and no, where the key is a yes or no."""
-    current = functools.reduce(lambda node, name: getattr(node, name, None), key.split("."), cfg)
+    current: Any = cfg
+    for name in key.split("."):
+        current = getattr(current, name, None)
     return WORDS_OF_BOOL.get(word.lower(), word) if isinstance(current, bool) else word

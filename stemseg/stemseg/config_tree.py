@@ -342,21 +342,7 @@ class KittiMots:
     FRAME_GAP_LOWER: int = 8
     FRAME_GAP_UPPER: int = 8
     TRAIN_SEQS: tuple[int | str, ...] = tuple(
-        [
-            "0000",
-            "0001",
-            "0003",
-            "0004",
-            "0005",
-            "0009",
-            "0011",
-            "0012",
-            "0015",
-            "0017",
-            "0019",
-            "0020",
-            "0050",
-        ]
+        f"{i:04d}" for i in (0, 1, 3, 4, 5, 9, 11, 12, 15, 17, 19, 20, 50)
     )
     VAL_SEQS: tuple[int | str, ...] = tuple(f"{i:04d}" for i in (2, 6, 7, 8, 10, 13, 14, 16, 18))
     INFERENCE_FRAME_OVERLAP: int = 4

@@ -17,9 +17,11 @@ from stemseg.model.decoders import (
     EmbeddingDecoder,
     SeedinessDecoder,
     SemsegDecoder,
+    Trunk,
     TrunkSizes,
 )
 from stemseg.model.fpn import Backbone
+from stemseg.model.resnet import ResNet
 
 
 class HeadOutputs(NamedTuple):
@@ -152,7 +154,7 @@ class STEmSeg(nn.Module):
     def set_gradient_checkpointing(self, enabled: bool) -> None:
         """Whether training computes stages and blocks again in place of keeping their maps."""
         for module in self.modules():
-            if hasattr(module, "gradient_checkpointing"):
+            if isinstance(module, (ResNet, Trunk)):
                 module.gradient_checkpointing = enabled
 
     def encode(self, frames: Tensor) -> list[Tensor]:
