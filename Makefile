@@ -5,7 +5,7 @@ VENV ?= .venv
 TORCH_INDEX ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready-$(shell cat requirements/*.txt */pyproject.toml | cksum | cut -d ' ' -f 1)$(if $(TORCH_INDEX),-$(shell echo '$(TORCH_INDEX)' | cksum | cut -d ' ' -f 1))
-METHODS := stcn
+METHODS := stcn stemseg
 PACKAGES := ./common $(addprefix ./,$(METHODS))
 RUN := $(BIN)/python
 
@@ -101,3 +101,28 @@ weights-stcn: setup  ## Download the published weights [ARGS="--from-file stcn.p
 
 data-stcn: setup  ## Download the data sets [ARGS="--yes"]
 	$(RUN) stcn/download_datasets.py $(ARGS)
+
+# --- stemseg --------------------------------------------------------------------------------------
+
+.PHONY: train-stemseg eval-stemseg predict-stemseg parity-stemseg bench-stemseg weights-stemseg
+
+train-stemseg: setup  ## Train a stage [CFG=davis_1 GPUS=1 ID=name INITIAL=weights.pth RESUME=checkpoint.pth ARGS=...]
+	$(LAUNCH) stemseg/training/main.py --cfg $(or $(CFG),davis_1).yaml --model_dir $(or $(ID),$(or $(CFG),davis_1)) \
+	  $(if $(filter-out 1,$(GPUS)),--allow_multigpu) \
+	  $(if $(INITIAL),--initial_ckpt '$(INITIAL)') $(if $(RESUME),--restore_session '$(RESUME)') $(ARGS)
+
+eval-stemseg: setup  ## Segment and score a data set [DATASET=davis MODEL=davis.pth OUT=runs/stemseg-davis ARGS=...]
+	$(BIN)/stemseg eval $(or $(MODEL),saves/stemseg/$(or $(DATASET),davis).pth) --dataset $(or $(DATASET),davis) \
+	  -o '$(abspath $(or $(OUT),runs/stemseg-$(or $(DATASET),davis)))' $(ARGS)
+
+predict-stemseg: setup  ## Find and track objects in a video [VIDEO=clip.mp4 OUT=runs/predict ARGS=...]
+	$(BIN)/stemseg predict '$(VIDEO)' -o $(or $(OUT),runs/predict) $(ARGS)
+
+parity-stemseg: setup  ## Compare with recorded numbers of the original [KIT=folder]
+	$(RUN) -m stemseg.parity $(KIT)
+
+bench-stemseg: setup  ## Measure speed and memory, stage by stage [ARGS=...]
+	$(BIN)/stemseg bench $(ARGS)
+
+weights-stemseg: setup  ## Put published weights in place [ARGS="davis --from-file davis.pth"]
+	$(BIN)/stemseg download $(ARGS)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from stemseg.checkpoint import load_network
 from stemseg.config import Config, load_config, merge
+from stemseg.inference.preprocess import InputRule, preprocess
 from stemseg.model.coordinates import CHANNELS, MODE_DIMS, coordinate_offset
 from stemseg.model.decoders import (
     EmbeddingDecoder,
@@ -160,8 +161,6 @@ def variant_config(manifest_name: str, sections: Mapping[str, Any]) -> Config:
 
 def run_net(case: Case, kit: Kit) -> list[Comparison]:
     """The whole network, from frames to head outputs."""
-    from stemseg.inference.preprocess import InputRule, preprocess
-
     cfg = variant_config(case["manifest"], case["config"])
     network = load_network(kit.weights(case["manifest"]), cfg)
     rule = InputRule.from_config(cfg)
