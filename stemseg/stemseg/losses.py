@@ -255,15 +255,15 @@ class STEmSegLoss:
     """All losses of a configuration.
 
     Args:
-        cfg: the whole configuration (sections MODEL and TRAINING are read).
-        ignore_aware: let the ignore mask take pixels out of the semantic loss. It was meant to,
-            but does not in the published training.
+        cfg: the whole configuration (sections MODEL and TRAINING are read). With
+            SEMSEG_IGNORE_AWARE the ignore mask takes pixels out of the semantic loss; it was meant
+            to, but does not in the published training.
 
     Raises:
         ValueError: a semantic loss that does not exist.
     """
 
-    def __init__(self, cfg: Any, *, ignore_aware: bool = False) -> None:
+    def __init__(self, cfg: Any) -> None:
         losses, weights = cfg.TRAINING.LOSSES, cfg.TRAINING.LOSSES.EMBEDDING
         if losses.SEMSEG != "CrossEntropy":
             raise ValueError(
@@ -278,7 +278,7 @@ class STEmSegLoss:
         )
         self.semseg_weight = float(losses.WEIGHT_SEMSEG)
         self.has_foreground = bool(cfg.MODEL.SEMSEG.FOREGROUND_CHANNEL)
-        self.ignore_aware = ignore_aware
+        self.ignore_aware = bool(losses.SEMSEG_IGNORE_AWARE)
 
     def __call__(self, heads: Heads, targets: Sequence[MapTargets]) -> dict[str, Tensor]:
         """The losses of a batch, by the names under which they are logged.

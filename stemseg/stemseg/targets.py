@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stemseg.losses import MapTargets
+from stemseg.model.network import HeadOutputs
 
 #: Input pixels per pixel of the finest map.
 MAP_STRIDE = 4
@@ -73,3 +74,26 @@ def make_targets(
             instance_masks, ignore = rescale_masks(instance_masks), rescale_masks(ignore)
         targets.append(MapTargets(instance_masks, ignore, class_map(instance_masks, ids)))
     return targets
+
+
+def upsample_heads(heads: HeadOutputs) -> HeadOutputs:
+    """Maps at the resolution of the input, in float32 (config key TRAINING.LOSS_AT_FULL_RES).
+
+    Args:
+        heads: maps (N, C, T, h, w).
+
+    Returns:
+        Maps (N, C, T, H, W).
+    """
+    logits = heads.semseg_logits
+    return HeadOutputs(
+        _upsample(heads.embeddings),
+        _upsample(heads.raw_bandwidths),
+        _upsample(heads.seediness),
+        None if logits is None else _upsample(logits),
+    )
+
+
+def _upsample(maps: Tensor) -> Tensor:
+    scale = (1.0, float(MAP_STRIDE), float(MAP_STRIDE))
+    return F.interpolate(maps.float(), scale_factor=scale, mode="trilinear", align_corners=False)

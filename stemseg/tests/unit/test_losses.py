@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from stemseg.losses import (
-    MapTargets,
     EmbeddingLoss,
+    MapTargets,
     STEmSegLoss,
     foreground_loss,
     lovasz_hinge,
@@ -174,10 +174,12 @@ def test_ignored_clip_is_no_nan():
     assert float(foreground_loss(logits[:, 0], classes, ignore)) == pytest.approx(float(known) / 2)
 
 
-def make_cfg(semseg="CrossEntropy"):
+def make_cfg(semseg="CrossEntropy", aware=False):
     weights = {f"WEIGHT_{n}": 1.0 for n in ("LOVASZ", "VARIANCE_SMOOTHNESS", "SEEDINESS")}
     embedding = SimpleNamespace(FREE_DIM_STDS=[0.3], WEIGHT=1.0, **weights)
-    losses = SimpleNamespace(SEMSEG=semseg, WEIGHT_SEMSEG=2.0, EMBEDDING=embedding)
+    losses = SimpleNamespace(
+        SEMSEG=semseg, WEIGHT_SEMSEG=2.0, EMBEDDING=embedding, SEMSEG_IGNORE_AWARE=aware
+    )
     model = SimpleNamespace(SEMSEG=SimpleNamespace(FOREGROUND_CHANNEL=True))
     return SimpleNamespace(TRAINING=SimpleNamespace(LOSSES=losses), MODEL=model)
 
@@ -198,7 +200,7 @@ def test_ignore_mask_counts_in_the_semantic_loss_only_when_asked_for():
     ignore[0] = 1
     values = [
         float(
-            STEmSegLoss(make_cfg(), ignore_aware=aware)(maps, [make_clip(*TWO, ignore=mask)])[
+            STEmSegLoss(make_cfg(aware=aware))(maps, [make_clip(*TWO, ignore=mask)])[
                 "semantic_segmentation_loss"
             ]
         )
