@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from stemseg.data.augment import FrameAugmenter, label_map
-from stemseg.data.pixels import PixelOptions, frames_to_tensor, resize_frames, resize_masks
+from stemseg.data.pixels import frames_to_tensor, normalise, resize_frames, resize_masks
 from stemseg.data.samples import ClipSample
+from stemseg.inference.preprocess import InputRule, frame_geometry
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,7 @@ class ClipLabels:
     category_ids: Sequence[int]
 
 
-def make_sample(
-    frames: Sequence[FrameArrays], labels: ClipLabels, options: PixelOptions
-) -> ClipSample:
+def make_sample(frames: Sequence[FrameArrays], labels: ClipLabels, rule: InputRule) -> ClipSample:
     """Resizes and normalises a clip.
 
     Where a frame shows nothing it gets the mean colour; call `blanked` before for black.
@@ -83,11 +82,11 @@ def make_sample(
     Args:
         frames: T frames of one size.
         labels: name and classes.
-        options: size and normalisation.
+        rule: size and normalisation.
     """
     height, width = frames[0].ignore.shape
-    size = options.size_of(width, height)
-    images = options.normalise(frames_to_tensor([frame.image for frame in frames]))
+    size = frame_geometry((height, width), rule).network
+    images = normalise(frames_to_tensor([frame.image for frame in frames]), rule)
     for t, frame in enumerate(frames):
         if frame.valid is not None:
             images[t, :, torch.from_numpy(frame.valid == 0)] = 0

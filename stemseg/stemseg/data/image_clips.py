@@ -11,9 +11,9 @@ import numpy as np
 from stemseg.data.augment import FrameAugmenter, image_augmenter
 from stemseg.data.clip_arrays import ClipLabels, FrameArrays, make_sample
 from stemseg.data.packed import PackedList
-from stemseg.data.pixels import PixelOptions
 from stemseg.data.samples import ClipSample, ClipSet
 from stemseg.data.sequences import ImageFile, ImageRecord
+from stemseg.inference.preprocess import InputRule
 from vidseg_common.datasets.category_maps import CategoryMap
 from vidseg_common.errors import DatasetError
 
@@ -125,7 +125,7 @@ class ImageClips(ClipSet):
         file: ImageFile,
         rules: ImageRules,
         num_frames: int,
-        pixels: PixelOptions,
+        pixels: InputRule,
         category_names: dict[int, str] | None = None,
     ) -> None:
         self.name = rules.name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stemseg.config import Config
 from stemseg.data.image_clips import (
@@ -14,13 +14,19 @@ from stemseg.data.image_clips import (
     mapillary_rules,
     pascal_voc_rules,
 )
-from stemseg.data.loader import DEFAULT_SEED
 from stemseg.data.mixture import Mixture, shares
-from stemseg.data.pixels import PixelOptions
 from stemseg.data.samples import ClipSet
-from stemseg.data.sampling import ClipLength, annotated_sequences, sequences_with_objects
-from stemseg.data.sequences import open_image_set, open_video_set
-from stemseg.data.video_clips import VideoClips, VideoRules
+from stemseg.data.sampling import ClipLength
+from stemseg.data.sequences import VideoFile, open_image_set, open_video_set
+from stemseg.data.video_clips import (
+    VideoClips,
+    VideoRules,
+    davis_rules,
+    kitti_mots_rules,
+    youtube_vis_rules,
+)
+from stemseg.feed import DEFAULT_SEED
+from stemseg.inference.preprocess import InputRule
 from vidseg_common.arguments import did_you_mean
 from vidseg_common.datasets.category_maps import CATEGORY_MAPS
 from vidseg_common.datasets.category_names import standard_categories
@@ -157,7 +163,7 @@ def _image_clips(name: str, request: _Request) -> ImageClips:
         open_image_set(name),
         rules(categories),
         request.cfg.INPUT.NUM_FRAMES,
-        PixelOptions.of(request.cfg),
+        InputRule.from_config(request.cfg),
         _class_names(request.mode),
     )
 
@@ -173,10 +179,8 @@ def _class_names(mode: str) -> dict[int, str]:
 
 def _davis(request: _Request) -> VideoClips:
     file = open_video_set("davis", "train")
-    sequences = annotated_sequences(file.sequences)
-    rules = VideoRules("davis", "background", is_agnostic=True, duplicates=True,
-                       augments=request.augments)  # fmt: skip
-    return _video_clips(request, "DAVIS", sequences, rules, _class_names("davis"))
+    file = replace(file, category_names=_class_names("davis"))
+    return _video_clips(request, "DAVIS", file, davis_rules(augments=request.augments))
 
 
 def _youtube_vis(request: _Request) -> VideoClips:
@@ -189,33 +193,29 @@ def _youtube_vis(request: _Request) -> VideoClips:
         )
     file = open_video_set("ytvis", "train")
     is_agnostic = request.mode == "davis"
-    rules = VideoRules(
-        "ytvis",
+    if is_agnostic:
+        file = replace(file, category_names=_class_names("davis"))
+    rules = youtube_vis_rules(
         is_agnostic=is_agnostic,
         duplicates=request.cfg.DATA.YOUTUBE_VIS.SINGLE_INSTANCE_DUPLICATION,
         augments=request.augments,
     )
-    names = _class_names("davis") if is_agnostic else file.category_names
-    return _video_clips(request, "YOUTUBE_VIS", annotated_sequences(file.sequences), rules, names)
+    return _video_clips(request, "YOUTUBE_VIS", file, rules)
 
 
 def _kitti_mots(request: _Request) -> VideoClips:
     file = open_video_set("kittimots", "train")
-    sequences = sequences_with_objects(file.sequences)
-    rules = VideoRules("kittimots", "category", augments=request.augments)
-    return _video_clips(request, "KITTI_MOTS", sequences, rules, file.category_names)
+    return _video_clips(request, "KITTI_MOTS", file, kitti_mots_rules(augments=request.augments))
 
 
-def _video_clips(
-    request: _Request, section: str, sequences: list, rules: VideoRules, names: dict[int, str]
-) -> VideoClips:
-    count = len(sequences) if request.num_samples is None else request.num_samples
+def _video_clips(request: _Request, section: str, file: VideoFile, rules: VideoRules) -> VideoClips:
+    sequences = rules.usable(file.sequences)
     return VideoClips(
         sequences,
-        count,
+        len(sequences) if request.num_samples is None else request.num_samples,
         request.clip_length(section),
         rules,
-        PixelOptions.of(request.cfg),
+        InputRule.from_config(request.cfg),
         request.rng,
-        names,
+        file.category_names,
     )

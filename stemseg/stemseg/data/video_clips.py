@@ -13,10 +13,17 @@ import numpy as np
 from stemseg.data.augment import video_augmenter
 from stemseg.data.clip_arrays import ClipLabels, FrameArrays, make_sample
 from stemseg.data.duplicate import duplicate_instance
-from stemseg.data.pixels import PixelOptions
 from stemseg.data.samples import ClipSample, ClipSet
-from stemseg.data.sampling import IGNORE_CATEGORY, ClipLength, ClipRef, draw_clips
+from stemseg.data.sampling import (
+    IGNORE_CATEGORY,
+    ClipLength,
+    ClipRef,
+    annotated_sequences,
+    draw_clips,
+    sequences_with_objects,
+)
 from stemseg.data.sequences import VideoSequence
+from stemseg.inference.preprocess import InputRule
 from vidseg_common.errors import DatasetError
 
 Ignore = Literal["nothing", "background", "category"]
@@ -44,6 +51,28 @@ class VideoRules:
     duplicates: bool = False
     augments: bool = False
 
+    def usable(self, sequences: Sequence[VideoSequence]) -> list[VideoSequence]:
+        """The annotated parts of sequences."""
+        cut = self.ignore == "category"
+        return sequences_with_objects(sequences) if cut else annotated_sequences(sequences)
+
+
+def davis_rules(*, augments: bool = False) -> VideoRules:
+    """The rules of DAVIS, where many objects have no label."""
+    return VideoRules("davis", "background", is_agnostic=True, duplicates=True, augments=augments)
+
+
+def youtube_vis_rules(
+    *, is_agnostic: bool = False, duplicates: bool = True, augments: bool = False
+) -> VideoRules:
+    """The rules of YouTube-VIS; class agnostic in trainings for DAVIS."""
+    return VideoRules("ytvis", "nothing", is_agnostic, duplicates, augments)
+
+
+def kitti_mots_rules(*, augments: bool = False) -> VideoRules:
+    """The rules of KITTI-MOTS, whose ignore region is an instance of class 3."""
+    return VideoRules("kittimots", "category", augments=augments)
+
 
 class VideoClips(ClipSet):
     """Clips drawn once, at the start, from the sequences of a data set.
@@ -67,7 +96,7 @@ class VideoClips(ClipSet):
         num_clips: int,
         length: ClipLength,
         rules: VideoRules,
-        pixels: PixelOptions,
+        pixels: InputRule,
         rng: random.Random,
         category_names: dict[int, str] | None = None,
     ) -> None:
@@ -92,32 +121,39 @@ class VideoClips(ClipSet):
 
     def sample(self, index: int, rng: random.Random) -> ClipSample:
         """Makes the sample of a clip."""
-        return self.sample_of(self.clip(index), rng)
+        return clip_sample(self.clip(index), self.rules, self.pixels, rng)
 
-    def sample_of(self, clip: VideoSequence, rng: random.Random) -> ClipSample:
-        """Makes a sample of all frames of a short sequence.
 
-        Raises:
-            DatasetError: an image cannot be used, or no instance is visible.
-        """
-        images, masks = clip.load_images(), clip.load_masks()
-        categories = clip.category_labels
-        region = np.zeros(clip.image_dims, np.uint8)
-        ignored = [region] * len(clip)
-        if self.rules.ignore == "category":
-            masks, categories, ignored = _split_ignored(masks, categories, ignored)
-        if not categories:
-            raise DatasetError(f"{self.name}, sequence {clip.id}: no instance in a training clip")
-        if self.rules.is_agnostic:
-            categories = [AGNOSTIC_CATEGORY] * len(categories)
-        if self.rules.duplicates and len(categories) == 1:
-            images, masks, categories = _with_copy(images, masks, categories, rng)
-        if self.rules.ignore == "background":
-            ignored = [1 - np.bitwise_or.reduce(visible) for visible in masks]
-        frames = [FrameArrays(*parts) for parts in zip(images, masks, ignored, strict=True)]
-        if self.rules.augments:
-            frames = _augmented(frames, rng)
-        return make_sample(frames, ClipLabels(str(clip.id), categories), self.pixels)
+def clip_sample(
+    clip: VideoSequence, rules: VideoRules, pixels: InputRule, rng: random.Random
+) -> ClipSample:
+    """Makes a sample of all frames of a short sequence.
+
+    Args:
+        clip: the frames, with the instances visible in them.
+        rules: what is particular to the data set.
+        pixels: size and normalisation of frames.
+        rng: source of the draws.
+
+    Raises:
+        DatasetError: an image cannot be used, or no instance is visible.
+    """
+    images, masks, categories = clip.load_images(), clip.load_masks(), clip.category_labels
+    ignored = [np.zeros(clip.image_dims, np.uint8)] * len(clip)
+    if rules.ignore == "category":
+        masks, categories, ignored = _split_ignored(masks, categories, ignored)
+    if not categories:
+        raise DatasetError(f"{rules.name}, sequence {clip.id}: no instance in a training clip")
+    if rules.is_agnostic:
+        categories = [AGNOSTIC_CATEGORY] * len(categories)
+    if rules.duplicates and len(categories) == 1:
+        images, masks, categories = _with_copy(images, masks, categories, rng)
+    if rules.ignore == "background":
+        ignored = [1 - np.bitwise_or.reduce(visible) for visible in masks]
+    frames = [FrameArrays(*parts) for parts in zip(images, masks, ignored, strict=True)]
+    if rules.augments:
+        frames = _augmented(frames, rng)
+    return make_sample(frames, ClipLabels(str(clip.id), categories), pixels)
 
 
 def _split_ignored(
