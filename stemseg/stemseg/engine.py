@@ -184,14 +184,12 @@ class Trainer:
         options = self.options
         shown = self.iteration % options.display_interval == 0
         plotted = self.iteration % options.summary_interval == 0
-        # All processes have to come to the same conclusion: averaging is a collective call.
-        if not (shown or plotted or options.log_level in ("debug", "verbose")):
+        if not (shown or plotted):
             return
         means = distributed.all_reduce_mean({n: float(v) for n, v in losses.items()})
         rate = self.optimiser.param_groups[0]["lr"]
-        if self.dist.is_main:
-            line = progress_line(means, rate, self.clock)
-            self.log.line(line, "info" if shown else "debug")
+        if shown and self.dist.is_main:
+            self.log.line(progress_line(means, rate, self.clock))
         if plotted:
             self.log.losses(means, rate, self.iteration)
 
@@ -215,19 +213,18 @@ class Trainer:
 
     def _build_network(self) -> STEmSeg:
         network, start = build_network(self.cfg), self.options.start
-        # The other processes get the weights of the first one.
-        if self.dist.is_main and start.session is None:
-            if start.weights is not None:
-                load_weights(network, start.weights)
-            elif start.backbone is not None:
-                load_backbone(start.backbone, network)
+        if start.session is None and start.weights is not None:
+            load_weights(network, start.weights)
+        elif start.session is None and start.backbone is not None:
+            load_backbone(start.backbone, network)
         return network.to(self.device)
 
     def _build_model(self) -> nn.Module:
         model: nn.Module = self.network.train()
         if self.dist.world_size > 1:
             ids = [self.device] if self.device.type == "cuda" else None
-            # Frozen parameters ask for no gradient, so none that does is left unused.
+            # Frozen parameters ask for no gradient, so none that does is left unused. Buffers are
+            # constants, which every process has read from the same file.
             model = DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
         return model
 

@@ -10,9 +10,10 @@ from typing import IO, Any
 
 from vidseg_common.logging import RunLogger
 
+VERBOSE = ("debug", "verbose")
 #: Levels by name, the ones of the original tool; a message shows from its level on.
 LEVELS = {
-    **dict.fromkeys(("debug", "verbose"), 10),
+    **dict.fromkeys(VERBOSE, 10),
     **dict.fromkeys(("info", "normal"), 20),
     "warn": 30,
     "error": 40,
@@ -123,14 +124,10 @@ class TrainingLog:
         self._stream = stream
         self._files = RunLogger(folder, RUN_NAME, console=False, rank=rank)
 
-    def shows(self, level: str) -> bool:
-        """Whether lines of a level reach the console."""
-        return LEVELS[level] >= self._threshold
-
     def line(self, message: str, level: str = "info") -> None:
         """Shows a line, and keeps it in the JSONL file."""
         self._files.line(message)
-        if self.shows(level):
+        if LEVELS[level] >= self._threshold:
             stream = self._stream or sys.stdout
             stream.write(f"{self._prefix}{message}\n")
             stream.flush()
