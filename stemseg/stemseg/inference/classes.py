@@ -1,0 +1,125 @@
+"""Classes of tracks, gathered frame by frame. Source: spec sections 8 (item 5), 9.2 and 9.3.
+
+Letters: C classes, K labels, h and w a map at stride 4, H and W the label map, which is as large
+or enlarged.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import lru_cache
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stemseg.inference.chain import enlarge
+from stemseg.inference.cluster import OUTLIER
+
+ClassKind = Literal["scores", "votes", "none"]
+
+
+class ClassGatherer(Protocol):
+    """Turns class logits of frames into a class per label."""
+
+    def add(self, labels: Tensor, logits: Tensor) -> None:
+        """Takes the (H, W) labels and the (C, h, w) logits of a frame, background first."""
+        ...
+
+    def category_of(self, label: int, num_pixels: int) -> int:
+        """Class of a label that has so many pixels, from 1."""
+        ...
+
+
+class ClassScores:
+    """The class with the largest mean logit over all pixels of a label (YouTube-VIS)."""
+
+    def __init__(self) -> None:
+        self._sums: dict[int, NDArray[np.float64]] = {}
+
+    def add(self, labels: Tensor, logits: Tensor) -> None:
+        """See `ClassGatherer`."""
+        ids = [i for i in torch.unique(labels).tolist() if i not in (0, OUTLIER)]
+        if not ids:
+            return
+        wanted = torch.tensor(ids, dtype=labels.dtype, device=labels.device)
+        masks = (labels[None] == wanted[:, None, None]).float()  # K, H, W
+        weights = _at_map_size(masks, (logits.shape[1], logits.shape[2]))  # K, h, w
+        sums = torch.einsum("khw,chw->kc", weights, logits[1:].to(weights)).double().cpu().numpy()
+        for label, row in zip(ids, sums, strict=True):
+            self._sums[label] = self._sums.get(label, 0.0) + row
+
+    def probabilities(self, label: int, num_pixels: int) -> NDArray[np.float64]:
+        """(C - 1,) softmax of the mean logits, background left out."""
+        mean = self._sums[label] / num_pixels
+        exp = np.exp(mean - mean.max())
+        probabilities: NDArray[np.float64] = exp / exp.sum()
+        return probabilities
+
+    def category_of(self, label: int, num_pixels: int) -> int:
+        """See `ClassGatherer`."""
+        return int(self.probabilities(label, num_pixels).argmax()) + 1
+
+
+class ClassVotes:
+    """The class that most pixels of a label are of, background not counted (KITTI-MOTS)."""
+
+    def __init__(self) -> None:
+        self._votes: defaultdict[int, dict[int, int]] = defaultdict(dict)
+
+    def add(self, labels: Tensor, logits: Tensor) -> None:
+        """See `ClassGatherer`."""
+        if labels.shape[0] != logits.shape[1]:
+            logits = enlarge(logits, labels.shape[0] // logits.shape[1])
+        self.add_map(labels.cpu().numpy(), logits.argmax(0).cpu().numpy())
+
+    def add_map(self, labels: NDArray[np.integer], classes: NDArray[np.integer]) -> None:
+        """Takes labels (H, W) and the class of every pixel (H, W), 0 for background."""
+        voting = (labels > 0) & (classes > 0)
+        pairs = np.stack([labels[voting], classes[voting]])
+        found, counts = np.unique(pairs, axis=1, return_counts=True)
+        for label, kind, count in zip(*found.tolist(), counts.tolist(), strict=True):
+            votes = self._votes[label]
+            votes[kind] = votes.get(kind, 0) + count
+
+    def category_of(self, label: int, num_pixels: int) -> int:
+        """See `ClassGatherer`; without any vote class 1, of equal ones the lower."""
+        votes = self._votes.get(label, {})
+        return min(votes, key=lambda kind: (-votes[kind], kind), default=1)
+
+
+def class_gatherer(kind: ClassKind) -> ClassGatherer | None:
+    """A new gatherer: "scores" for YouTube-VIS, "votes" for KITTI-MOTS."""
+    if kind == "scores":
+        return ClassScores()
+    return ClassVotes() if kind == "votes" else None
+
+
+def _at_map_size(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """What each logit of a map weighs in the sum of the enlarged logits over each mask.
+
+    Summing enlarged logits over a mask is the same as summing the logits with these weights, and
+    there are fewer labels in a frame than classes.
+
+    Args:
+        masks: (K, H, W) of 0 and 1.
+        size: (h, w) of the logits.
+
+    Returns:
+        (K, h, w).
+    """
+    if tuple(masks.shape[1:]) == size:
+        return masks
+    rows = _enlargement(size[0], masks.shape[1]).to(masks)
+    columns = _enlargement(size[1], masks.shape[2]).to(masks)
+    return rows @ masks @ columns.T
+
+
+@lru_cache(maxsize=8)
+def _enlargement(size: int, enlarged: int) -> Tensor:
+    """(size, enlarged) matrix of linear enlargement along one side."""
+    unit = torch.eye(size)[None]
+    return F.interpolate(unit, enlarged, mode="linear", align_corners=False)[0]
