@@ -1,0 +1,85 @@
+"""Data sets and settings that the tests share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stemseg.config import Config, load_config
+from vidseg_common.synthetic_cli import generate_videos
+from vidseg_common.synthetic_layouts import write_layout
+
+NUM_FRAMES = 12
+TINY = Path(__file__).with_name("tiny_train.yaml")
+#: Classes of the synthetic objects to those of the data sets that stand for real ones.
+TO_KITTI = {1: 1, 2: 2, 3: 2, 4: 2, 5: 1, 6: 1, 7: 2, 8: 2}
+TO_PASCAL = {1: 1, 2: 4, 3: 7, 4: 15, 5: 7, 6: 14, 7: 8, 8: 10}
+TO_MAPILLARY = {1: 56, 2: 20, 3: 20, 4: 20, 5: 56, 6: 56, 7: 20, 8: 20}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Tiny networks gain nothing from more threads, and the machine may be busy."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def training_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every data set of the trainings: three videos of 12 frames, 48 x 64, two objects each."""
+    root = tmp_path_factory.mktemp("stemseg-data")
+    videos = list(generate_videos(3, 3, NUM_FRAMES, 48, 64, 2))
+    write_layout("stemseg", videos, root, split="train")
+    folder = root / "annotations"
+    davis = json.loads((folder / "davis_train.json").read_text())
+    for sequence in davis["sequences"]:
+        sequence["categories"] = {k: TO_KITTI[c] for k, c in sequence["categories"].items()}
+    davis["meta"]["category_labels"] = {"1": "car", "2": "pedestrian", "3": "ignore"}
+    _write(folder / "kittimots_train.json", davis)
+    for name, classes in (("pascal_voc", TO_PASCAL), ("mapillary", TO_MAPILLARY)):
+        images = json.loads((folder / "coco.json").read_text())
+        for image in images["images"]:
+            image["categories"] = [classes[c] for c in image["categories"]]
+        images["meta"]["category_labels"] = {}
+        _write(folder / f"{name}.json", images)
+    return root
+
+
+def _write(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.fixture
+def training_data(training_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The root of the data sets, with the environment variables naming their parts."""
+    frames = str(training_root / "train" / "JPEGImages")
+    monkeypatch.setenv("STEMSEG_JSON_ANNOTATIONS_DIR", str(training_root / "annotations"))
+    monkeypatch.setenv("YOUTUBE_VIS_BASE_DIR", str(training_root))
+    for name in ("DAVIS_BASE_DIR", "KITTIMOTS_BASE_DIR", "COCO_TRAIN_IMAGES_DIR",
+                 "PASCAL_VOC_IMAGES_DIR", "MAPILLARY_IMAGES_DIR"):  # fmt: skip
+        monkeypatch.setenv(name, frames)
+    return training_root
+
+
+@pytest.fixture(scope="session")
+def tiny_yaml() -> Path:
+    """A configuration file of the smallest network, with a training of six iterations."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Callable[..., Config]:
+    """The configuration of `tiny_yaml`; `SECTION__KEY=value` replaces a key."""
+
+    def make(**changes: object) -> Config:
+        words: list[str] = []
+        for key, value in changes.items():
+            values = value if isinstance(value, (list, tuple)) else [value]
+            words += [key.replace("__", "."), *map(str, values)]
+        return load_config(TINY, opts=words)
+
+    return make
