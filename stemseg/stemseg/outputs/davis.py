@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from stemseg.drawing import Image, color_map, color_of, overlay_mask
 from stemseg.inference.engine import VideoTracks
 from stemseg.outputs.resize import instance_masks
-from vidseg_common.errors import ConfigError
-from vidseg_common.masks import MAX_ID, write_mask
+from vidseg_common.masks import write_mask
 from vidseg_common.video import BackgroundWriter
 
 
@@ -38,17 +37,6 @@ def masks_of_frame(
     shown = [(rank, label) for rank, label in enumerate(kept, start=1) if (labels == label).any()]
     masks = instance_masks(labels, [label for _, label in shown], tracks.geometry)
     return {rank: mask for (rank, _), mask in zip(shown, masks, strict=True)}
-
-
-def kept_tracks(tracks: VideoTracks, max_tracks: int) -> list[int]:
-    """Labels by lifetime, at most `max_tracks`.
-
-    Raises:
-        ConfigError: more than the ids of a PNG.
-    """
-    if not 1 <= max_tracks <= MAX_ID:
-        raise ConfigError(f"masks of DAVIS hold 1 to {MAX_ID} tracks, not {max_tracks}")
-    return tracks.statistics.by_lifetime(max_tracks)
 
 
 def write_masks(tracks: VideoTracks, kept: Sequence[int], folder: Path) -> None:

@@ -14,7 +14,6 @@ from stemseg.inference.engine import VideoTracks
 from stemseg.outputs.resize import instance_masks
 from vidseg_common import rle
 from vidseg_common.datasets.mots_files import IDS_PER_CLASS, MotsObject
-from vidseg_common.errors import ConfigError
 
 FONT_SCALE = 0.25
 _LETTERS = {1: "c", 2: "p"}
@@ -36,13 +35,7 @@ class NumberedTrack:
 
 
 def numbered_tracks(tracks: VideoTracks, max_tracks: int) -> list[NumberedTrack]:
-    """The largest instances, numbered by lifetime; the format has room for 999 of them.
-
-    Raises:
-        ConfigError: fewer than one is wanted.
-    """
-    if max_tracks < 1:
-        raise ConfigError(f"at least one track has to be kept, not {max_tracks}")
+    """The largest instances, numbered by lifetime; the format has room for 999 of them."""
     assert isinstance(tracks.classes, ClassVotes)
     statistics = tracks.statistics
     kept = statistics.by_pixels(min(max_tracks, IDS_PER_CLASS - 1))

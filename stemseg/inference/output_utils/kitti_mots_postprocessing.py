@@ -1,0 +1,7 @@
+"""Filter KITTI-MOTS results: python .../kitti_mots_postprocessing.py RESULTS_DIR."""
+
+from stemseg.outputs.postprocess import main
+from vidseg_common.errors import run_cli
+
+if __name__ == "__main__":
+    run_cli(main)
