@@ -1,4 +1,5 @@
 import json
+import pickle
 
 import pytest
 
@@ -68,6 +69,12 @@ def test_same_clips_in_every_process(training_data):
     assert first.parts[1].clips == second.parts[1].clips
     other = build_dataset(config("davis_1"), 40, seed=43)
     assert first.parts[1].clips != other.parts[1].clips
+
+
+def test_data_sets_travel_to_spawned_workers(training_data):
+    mixture = build_dataset(config("davis_1"), 40)
+    copy = pickle.loads(pickle.dumps(mixture))
+    assert all(copy[(i, 1)].images.equal(mixture[(i, 1)].images) for i in (0, 12, 25, 39))
 
 
 def test_unset_variable(training_data, monkeypatch):
