@@ -31,7 +31,7 @@ from stemseg.resume import (
 from stemseg.schedules import build_optimiser, build_scheduler
 from stemseg.session import Interrupted, NonFiniteLossError, TrainOptions
 from stemseg.training_log import Clock, TrainingLog, progress_line
-from stemseg.training_step import clip_losses
+from stemseg.training_step import MixedPrecision, clip_losses
 from vidseg_common import distributed
 from vidseg_common.checkpoint import save_atomic
 from vidseg_common.errors import UserError
@@ -164,7 +164,7 @@ class Trainer:
         for part in range(interval):
             batch = next(batches).to(self.device, non_blocking=True)
             with self._sync_gradients(part == interval - 1):
-                losses = self._compute_losses(batch)
+                losses = clip_losses(self.model, self.loss, batch, self.cfg)
                 self._check_finite(losses, batch)
                 self.scaler.scale(total_loss(losses) / interval).backward()
             for name, value in losses.items():
@@ -176,9 +176,6 @@ class Trainer:
         self.iteration += 1
         self._consistent = True
         return sums
-
-    def _compute_losses(self, batch: Batch) -> dict[str, Tensor]:
-        return clip_losses(self.model, self.loss, batch, self._autocast(), self.cfg)
 
     def _report(self, losses: dict[str, Tensor]) -> None:
         options = self.options
@@ -220,7 +217,7 @@ class Trainer:
         return network.to(self.device)
 
     def _build_model(self) -> nn.Module:
-        model: nn.Module = self.network.train()
+        model: nn.Module = MixedPrecision(self.network.train(), self.amp_dtype)
         if self.dist.world_size > 1:
             ids = [self.device] if self.device.type == "cuda" else None
             # Frozen parameters ask for no gradient, so none that does is left unused. Buffers are
@@ -285,11 +282,6 @@ class Trainer:
         if self.options.amp == "fp16" and on_cpu:
             raise UserError("mixed precision fp16 needs a GPU; on a CPU use bf16")
         return self.options.amp
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.amp_dtype is None:
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=self.amp_dtype)
 
     def _sync_gradients(self, now: bool) -> AbstractContextManager[Any]:
         """Lets processes average gradients in the last backward pass of a step only."""

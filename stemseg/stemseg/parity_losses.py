@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -163,7 +162,7 @@ def run_train(case: Case, kit: Kit) -> list[Comparison]:
     batch = _batch(images, inputs, range(len(images)))
     seen: dict[str, Any] = {}
     network.register_forward_hook(lambda _module, _inputs, heads: seen.update(heads=heads))
-    losses = clip_losses(network, STEmSegLoss(cfg), batch, nullcontext(), cfg)
+    losses = clip_losses(network, STEmSegLoss(cfg), batch, cfg)
     total = total_loss(losses)
     total.backward()
     parameters = dict(network.named_parameters())
@@ -215,7 +214,7 @@ def run_train_step(case: Case, kit: Kit) -> list[Comparison]:
         for sub in range(interval):
             n = step * interval + sub
             batch = _batch(inputs["images"][n], inputs, range(n, n + 1))
-            part = total_loss(clip_losses(network, loss, batch, nullcontext(), cfg)) / interval
+            part = total_loss(clip_losses(network, loss, batch, cfg)) / interval
             part.backward()
             outputs[f"loss.step{step}.sub{sub}"] = part
         optimiser.step()

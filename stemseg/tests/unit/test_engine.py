@@ -207,9 +207,10 @@ def test_signal_saves_after_the_iteration(trainer, tmp_path, monkeypatch, number
 
 
 def test_bf16_trains_on_a_cpu_with_losses_in_float32(trainer, monkeypatch):
-    run = trainer(files=False, TRAINING__MIXED_PRECISION=True, TRAINING__MAX_ITERATIONS=2)
+    run = trainer(files=False, TRAINING__MIXED_PRECISION=True)
     assert run.amp_dtype == torch.bfloat16
-    whole, kinds = run.loss, set()
+    whole, kinds, halves = run.loss, set(), []
+    run.network.backbone.register_forward_hook(lambda _m, _i, maps: halves.append(maps[0].dtype))
 
     def watch(heads, targets):
         losses = whole(heads, targets)
@@ -217,8 +218,10 @@ def test_bf16_trains_on_a_cpu_with_losses_in_float32(trainer, monkeypatch):
         return losses
 
     monkeypatch.setattr(run, "loss", watch)
-    assert run.run() == 2
+    assert run.run() == 6
     assert kinds == {torch.float32}
+    assert set(halves) == {torch.bfloat16}
+    assert all(bool(torch.isfinite(p).all()) for p in run.network.parameters())
 
 
 def test_levels_of_mixed_precision(trainer):
