@@ -181,9 +181,8 @@ def ours(sequences: Sequences, num_frames: int) -> Numbers:
     """The sMOTSA family of this repository, in the form of the baseline."""
     total: Numbers = {}
     for name, overlaps in overlaps_in_memory(sequences, num_frames).items():
-        for class_id in CLASS_NAMES:
-            numbers = mots.count_mots(select_class(overlaps, class_id)).numbers()
-            total |= chosen(f"{name} {class_id}", numbers)
+        for class_id, counts in mots.count_mots(overlaps, CLASS_NAMES).items():
+            total |= chosen(f"{name} {class_id}", counts.numbers())
     return total
 
 
@@ -222,7 +221,7 @@ def tracking_after_mots(sequences: Sequences, num_frames: int) -> Numbers:
             part = select_class(overlaps, class_id)
             numbers = hota.score_sequence(part).numbers()
             total |= {f"{name} {class_id} {key}": numbers[key] for key in ("HOTA", "MOTA", "IDF1")}
-            mots.count_mots(part)
+        mots.count_mots(overlaps, CLASS_NAMES)
     return total
 
 

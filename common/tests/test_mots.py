@@ -13,12 +13,11 @@ from vidseg_common.datasets.annotations import Category, Clip, Track, Video, ann
 from vidseg_common.datasets.mots_files import MotsObject, read_seqmap, write_id_map
 from vidseg_common.datasets.overlap import masks_of
 from vidseg_common.errors import DatasetError, run_cli
-from vidseg_common.metrics import mots
+from vidseg_common.metrics import mots, mots_counts
 from vidseg_common.metrics.mots_cli import main
 from vidseg_common.metrics.mots_data import (
     frames_of_objects,
     overlaps_of_frame,
-    select_class,
 )
 from vidseg_common.parity import mots as parity
 from vidseg_common.rle import counts_to_string, decode, encode
@@ -56,7 +55,7 @@ def count(gt, pred, class_id=1):
         frames_of_objects(dense_objects(pred), len(gt)),
         strict=True,
     )
-    return mots.count_mots(select_class([overlaps_of_frame(*pair) for pair in frames], class_id))
+    return mots.count_mots([overlaps_of_frame(*pair) for pair in frames], [class_id])[class_id]
 
 
 def plain_numbers(gt, pred, class_id=1):
@@ -159,12 +158,12 @@ def test_nothing_there(side):
 
 
 def test_switches_and_fragments_of_one_track():
-    assert mots._events_of([]) == (0, 0)
-    assert mots._events_of([-1, -1, -1]) == (0, 0)
-    assert mots._events_of([1, 2]) == (1, 1)
-    assert mots._events_of([1, -1, 1, 1]) == (0, 1)
-    assert mots._events_of([1, -1, 1, -1]) == (0, 0)  # found again for one frame in the middle
-    assert mots._events_of([-1, -1, 1]) == (0, 1)  # counts at the end although never found before
+    assert mots_counts._events_of([]) == (0, 0)
+    assert mots_counts._events_of([-1, -1, -1]) == (0, 0)
+    assert mots_counts._events_of([1, 2]) == (1, 1)
+    assert mots_counts._events_of([1, -1, 1, 1]) == (0, 1)
+    assert mots_counts._events_of([1, -1, 1, -1]) == (0, 0)  # found again for one frame in the middle
+    assert mots_counts._events_of([-1, -1, 1]) == (0, 1)  # counts at the end although never found before
 
 
 def test_png_on_either_side_and_several_processes(tmp_path):

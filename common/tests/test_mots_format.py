@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from vidseg_common import rle
-from vidseg_common.datasets import mots
+from vidseg_common.datasets import mots, mots_files
 from vidseg_common.datasets.annotations import Category, Clip, Track, Video, annotations_of
 from vidseg_common.datasets.mots_files import (
     IGNORE_ID,
@@ -346,3 +346,40 @@ def test_what_cannot_be_written(tmp_path):
         mots.write(annotations_of([empty], [Category(1, "car")]), tmp_path)
     with pytest.raises(DatasetError, match="no sequence of png or txt form"):
         mots.read(tmp_path)
+
+
+def line_by_line(path, **more):
+    """What reading gives, or the message, where no file is read all at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mots_files, "good_columns", lambda *_: None)
+        return outcome(path, **more)
+
+
+def outcome(path, **more):
+    try:
+        return read_sequence(path, **more)
+    except DatasetError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("name", sorted(BAD_WORDS))
+def test_reading_at_once_finds_all_that_reading_by_line_finds(tmp_path, name):
+    path = written(tmp_path / "0000.txt", bad_lines(name))
+    assert isinstance(outcome(path, num_frames=14), str)
+    assert outcome(path, num_frames=14) == line_by_line(path, num_frames=14)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(KIT.glob("*/*.txt")), ids=lambda p: f"{p.parent.name}{p.stem}"
+)
+def test_reading_at_once_gives_what_reading_by_line_gives(path, tmp_path):
+    lines = path.read_text().splitlines()
+    turned = written(tmp_path / path.name, [*lines[::-1], ""])
+    assert read_sequence(path) == line_by_line(path) == read_sequence(turned)
+
+
+@pytest.mark.parametrize("number", ["1" * 30, "-1", "1.0"])
+def test_numbers_that_are_none_are_told_by_both_ways(tmp_path, number):
+    path = written(tmp_path / "0000.txt", [" ".join([number, *FIELDS[1:]]), *LINES[1:]])
+    assert isinstance(outcome(path, num_frames=14), str)
+    assert outcome(path, num_frames=14) == line_by_line(path, num_frames=14)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from vidseg_common import rle
 from vidseg_common.errors import MaskError
-from vidseg_common.rle_batch import any_overlap, canonical, check_masks
+from vidseg_common.rle_batch import all_disjoint, any_overlap, canonical, check_masks
 
 
 def is_malformed(mask):
@@ -59,3 +59,33 @@ def test_overlap():
     assert not any_overlap([]) and not any_overlap([whole]) and not any_overlap([empty, empty])
     assert not any_overlap([left, right, empty])
     assert any_overlap([left, right, whole])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_disjoint_masks_are_those_of_no_pixel_in_common(seed):
+    rng = np.random.default_rng(seed)
+    height, width, num_groups = rng.integers(1, 9, 3)
+    owners = rng.integers(0, rng.integers(1, 5), (num_groups, height, width))
+    masks = [(group, owners[group] == value) for group in range(num_groups) for value in range(4)]
+    if rng.random() < 0.7:
+        group, mask = masks[rng.integers(len(masks))]
+        masks.append((group, mask & (rng.random(mask.shape) < 0.3)))
+    rng.shuffle(masks)
+    covered = np.zeros(owners.shape, int)
+    for group, mask in masks:
+        covered[group] += mask
+    strings = [rle.encode(mask)["counts"] for _, mask in masks]
+    groups = np.array([group for group, _ in masks])
+    assert all_disjoint(strings, height * width, groups) == (covered.max() <= 1)
+
+
+@pytest.mark.parametrize("text", ["", "#", "P", "T4", "1020", "00000000" + "P", "é"])
+def test_malformed_and_other_masks_are_not_taken_as_disjoint(text):
+    good = rle.encode(np.ones((10, 10)))["counts"]
+    assert all_disjoint([good, good], 100, np.arange(2))
+    assert not all_disjoint([good, text], 100, np.arange(2))
+
+
+def test_no_masks_are_disjoint():
+    assert all_disjoint([], 100, np.zeros(0, int))

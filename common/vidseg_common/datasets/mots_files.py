@@ -11,12 +11,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from vidseg_common.datasets.annotations import Problem
+from vidseg_common.datasets.mots_text import good_columns
 from vidseg_common.datasets.overlap import masks_of
 from vidseg_common.errors import DatasetError, MaskError, list_problems
 from vidseg_common.files import atomic_path
@@ -46,8 +48,7 @@ _FIELDS = ("frame", "id", "class", "height", "width", "rle")
 _SIXTEEN_BITS = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
-@dataclass(frozen=True)
-class MotsObject:
+class MotsObject(NamedTuple):
     """One object in one frame.
 
     Attributes:
@@ -101,14 +102,31 @@ def scan_sequence(
 ) -> tuple[list[MotsObject], list[Problem]]:
     """Reads a sequence like `read_sequence`, but returns what is wrong beside what is right."""
     path = Path(path)
+    stop = None if num_frames is None else first_frame + num_frames
+    objects = None if path.is_dir() else _good_objects(path, first_frame, stop)
+    if objects is not None:
+        return objects, []
     problems: list[Problem] = []
     entries = _png_entries(path, problems) if path.is_dir() else _txt_entries(path, problems)
-    stop = None if num_frames is None else first_frame + num_frames
     for entry in entries:
         problems.extend(_problems_of_one(entry, first_frame, stop))
     entries.sort(key=lambda entry: (entry.object.frame, entry.object.track_id))
     problems.extend(_problems_between(entries))
     return [entry.object for entry in entries], problems
+
+
+def _good_objects(path: Path, first: int, stop: int | None) -> list[MotsObject] | None:
+    """The objects of a text file, None where anything is unusual or wrong."""
+    try:
+        text = path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return None
+    columns = good_columns(text, (first, stop), {*CLASS_NAMES, IGNORE_CLASS})
+    if columns is None:
+        return None
+    *numbers, (height, width), counts = columns
+    masks = [RLE(size=[height, width], counts=string) for string in counts]
+    return list(map(MotsObject, *numbers, masks))
 
 
 def _txt_entries(path: Path, problems: list[Problem]) -> list[_Entry]:
@@ -142,7 +160,7 @@ def _with_clean_masks(entries: list[_Entry], problems: list[Problem]) -> list[_E
             problems.append(entries[position].problem("", str(error)))
     for position in check.uneven:
         entry = entries[position]
-        clean = replace(entry.object, rle=merge([entry.object.rle]))
+        clean = entry.object._replace(rle=merge([entry.object.rle]))
         entries[position] = replace(entry, object=clean)
     malformed = set(check.malformed)
     return [entry for position, entry in enumerate(entries) if position not in malformed]

@@ -175,7 +175,7 @@ def overlaps_of_frame(truth: FrameObjects, predictions: FrameObjects) -> FrameOv
         raise DatasetError(f"masks of different sizes (H, W): {sorted(sizes)}")
     num_gt, num_pred = len(truth.masks), len(predictions.masks)
     # For a crowd the denominator is the prediction: exactly its share inside the region.
-    region = [coco_mask.merge(truth.ignore)] if truth.ignore else []
+    region = truth.ignore if len(truth.ignore) < 2 else [coco_mask.merge(truth.ignore)]
     shares = np.zeros((num_pred, num_gt + len(region)))
     if shares.size:
         crowd = [False] * num_gt + [True] * len(region)
