@@ -1,0 +1,224 @@
+"""Trainings from start to end, as a user starts them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from stemseg.commands import train
+from stemseg.config import load_config
+from vidseg_common.logging import read_jsonl
+
+TRAIN = Path(__file__).parents[2] / "training" / "main.py"
+
+# Runs main.py; after the third iteration it shows that it is there and waits to be let on.
+PAUSING = """
+import os, pathlib, runpy, sys, time
+from stemseg.engine import Trainer
+
+folder, report = pathlib.Path(os.environ["PAUSE_FOLDER"]), Trainer._report
+
+def pause(self, losses):
+    report(self, losses)
+    if self.iteration == 3:
+        (folder / "reached").touch()
+        while not (folder / "go").exists():
+            time.sleep(0.02)
+
+Trainer._report = pause
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+# Runs main.py in one of several processes; the second is told to stop after the fourth iteration.
+# Keeps the last weights of every process.
+STOPPING = """
+import os, pathlib, runpy, signal, sys, torch
+from stemseg.engine import Trainer
+
+folder, run, iterate = pathlib.Path(os.environ["RECORD_FOLDER"]), Trainer.run, Trainer._iterate
+
+def record(self):
+    try:
+        return run(self)
+    finally:
+        content = {"it": self.iteration, "w": self.network.state_dict()}
+        torch.save(content, folder / f"rank{self.dist.rank}.pth")
+
+def stop(self, batches):
+    losses = iterate(self, batches)
+    if self.dist.rank == 1 and self.iteration == 4:
+        signal.raise_signal(signal.SIGTERM)
+    return losses
+
+Trainer.run, Trainer._iterate = record, stop
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch, training_data):
+    """The folder of the models of a user who has every data set."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    monkeypatch.setenv("STEMSEG_MODELS_DIR", str(folder))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return folder
+
+
+def words(config, name, *more):
+    """The command line of a small training on a CPU."""
+    flags = ["--cfg", config, "--model_dir", name, "--device", "cpu", "--num_cpu_workers", 0]
+    return [str(word) for word in [*flags, "--summary_interval", 1, *more]]
+
+
+def load(path):
+    return torch.load(path, weights_only=True)
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    for name, value in a.items():
+        assert torch.equal(value, b[name]), name
+
+
+def curve(folder):
+    """Iteration to losses; a later session wins."""
+    records = read_jsonl(folder / "logs/training.jsonl")
+    return {r["step"]: r["values"] for r in records if r["kind"] == "scalars"}
+
+
+def start_paused(tmp_path, *command):
+    script = tmp_path / "pausing.py"
+    script.write_text(PAUSING)
+    process = subprocess.Popen(
+        [sys.executable, script, TRAIN, *command],
+        env=os.environ | {"PAUSE_FOLDER": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "reached").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    return process
+
+
+@pytest.mark.slow
+def test_killed_training_continues_bit_for_bit(models, tiny_yaml, tmp_path):
+    place = models / "checkpoints/davis"
+    assert train.main(words(tiny_yaml, "straight")) == 0
+    process = start_paused(tmp_path, *words(tiny_yaml, "killed", "--save_interval", 2))
+    process.kill()
+    process.communicate()
+    assert [path.name for path in (place / "killed").glob("*.pth")] == ["000002.pth"]
+    assert train.main(words(tiny_yaml, "killed")) == 0
+    straight, killed = (load(place / name / "000006.pth") for name in ("straight", "killed"))
+    assert_same(straight["model"], killed["model"])
+    assert curve(place / "straight") == curve(place / "killed")
+    assert list(curve(place / "killed")) == [1, 2, 3, 4, 5, 6]
+    assert load_config(place / "killed/config.yaml") == load_config(tiny_yaml)
+
+
+@pytest.mark.slow
+def test_interrupted_training_saves_and_continues(models, tiny_yaml, tmp_path):
+    place = models / "checkpoints/davis"
+    process = start_paused(tmp_path, *words(tiny_yaml, "run"))
+    process.send_signal(signal.SIGINT)
+    (tmp_path / "go").touch()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    assert "after 3 iterations; the same command continues" in err
+    assert "Traceback" not in err
+    assert load(place / "run/000003.pth")["iterations"] == 3
+    assert train.main(words(tiny_yaml, "run")) == 0
+    assert train.main(words(tiny_yaml, "straight")) == 0
+    assert curve(place / "run") == curve(place / "straight")
+
+
+@pytest.mark.slow
+def test_two_processes_step_as_one_and_stop_together(models, tiny_yaml, tmp_path):
+    script = tmp_path / "stopping.py"
+    script.write_text(STOPPING)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*launch, script, TRAIN, *words(tiny_yaml, "two", "--allow_multigpu")],
+        env=os.environ | {"RECORD_FOLDER": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    text = done.stdout + done.stderr
+    assert (tmp_path / "rank1.pth").exists(), text
+    ranks = [load(tmp_path / f"rank{rank}.pth") for rank in (0, 1)]
+    assert [rank["it"] for rank in ranks] == [4, 4], text
+    assert text.count("after 4 iterations; the same command continues") == 1
+    assert_same(ranks[0]["w"], ranks[1]["w"])
+    place = models / "checkpoints/davis"
+    saved = load(place / "two/000004.pth")
+    assert_same(saved["model"], ranks[0]["w"])
+    # One process takes the same clips one after the other.
+    assert train.main(words(tiny_yaml, "one")) == 0
+    one, two = curve(place / "one"), curve(place / "two")
+    assert list(two) == [1, 2, 3, 4]
+    for step, values in two.items():
+        assert values == pytest.approx(one[step], rel=1e-3, abs=1e-5)
+    # One process continues what two began.
+    assert train.main(words(tiny_yaml, "two")) == 0
+    assert curve(place / "two")[6] == pytest.approx(one[6], rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_losses_fall_on_two_clips(models, tiny_yaml):
+    more = ["TRAINING.MAX_ITERATIONS", 60, "TRAINING.LR_DECAY_TYPE", "none"]
+    assert train.main(words(tiny_yaml, "fall", "--opts", *more)) == 0
+    losses = curve(models / "checkpoints/davis/fall")
+
+    def mean(name, steps):
+        return sum(losses[step][f"training_{name}"] for step in steps) / len(steps)
+
+    for name in ("embedding_loss", "semantic_segmentation_loss", "foreground"):
+        assert mean(name, range(51, 61)) < 0.8 * mean(name, range(1, 11)), name
+
+
+def test_every_mode_trains_on_its_mixture(models, tiny_yaml):
+    ytvis = ["MODEL.EMBEDDING_DIM_MODE", "xyff", "INPUT.NUM_CLASSES", 41]
+    kitti = ["DATA.KITTI_MOTS.MAPILLARY_WEIGHT", 0.5, "DATA.KITTI_MOTS.KITTI_MOTS_WEIGHT", 0.5]
+    kitti += ["INPUT.NUM_CLASSES", 3]
+    davis = ["DATA.DAVIS.DAVIS_WEIGHT", 0.25, "DATA.DAVIS.COCO_WEIGHT", 0.25]
+    davis += ["DATA.DAVIS.PASCAL_VOC_WEIGHT", 0.25, "DATA.DAVIS.YOUTUBE_VIS_WEIGHT", 0.25]
+    for mode, keys in (("youtube_vis", ytvis), ("kitti_mots", kitti), ("davis", davis)):
+        gaps = [f"DATA.{mode.upper()}.FRAME_GAP_{end}" for end in ("LOWER", "UPPER")]
+        opts = ["TRAINING.MODE", mode, "TRAINING.MAX_ITERATIONS", 2, *keys, gaps[0], 3, gaps[1], 4]
+        assert train.main(words(tiny_yaml, "all", "--opts", *opts)) == 0
+        assert (models / "checkpoints" / mode / "all/000002.pth").is_file()
+
+
+def run(*command):
+    return subprocess.run(
+        [sys.executable, TRAIN, *command], capture_output=True, text=True, check=False
+    )
+
+
+def test_unusable_input_is_one_line(models, tiny_yaml, monkeypatch):
+    monkeypatch.delenv("DAVIS_BASE_DIR")
+    done = run(*words(tiny_yaml, "x"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the environment variable DAVIS_BASE_DIR is not set")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_second_run_in_a_folder_is_refused(models, tiny_yaml, tmp_path):
+    process = start_paused(tmp_path, *words(tiny_yaml, "run"))
+    done = run(*words(tiny_yaml, "run"))
+    (tmp_path / "go").touch()
+    process.communicate()
+    assert done.returncode == 2
+    assert "is in use by process" in done.stderr
