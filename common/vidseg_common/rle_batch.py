@@ -18,8 +18,16 @@ from vidseg_common import rle
 from vidseg_common.errors import MaskError
 from vidseg_common.rle import RLE
 
-__all__ = ["MaskCheck", "Runs", "any_overlap", "are_good", "canonical", "check_masks"]
-__all__ += ["decode_runs"]
+__all__ = [
+    "MaskCheck",
+    "Runs",
+    "all_disjoint",
+    "any_overlap",
+    "are_good",
+    "canonical",
+    "check_masks",
+    "decode_runs",
+]
 
 Ints = NDArray[np.integer[Any]]
 
@@ -59,8 +67,8 @@ class Runs(NamedTuple):
     lengths: NDArray[np.int64]
     is_padded: NDArray[np.bool_]
 
-    def fill(self, num_pixels: int) -> bool:
-        """Tells whether the runs of every mask are such of so many pixels."""
+    def fill(self, num_pixels: int | NDArray[np.int64]) -> bool:
+        """Tells whether the runs of every mask are such of so many pixels, or of (M,) numbers."""
         if not len(self.lengths):
             return True
         starts = 2 * (self.lengths.cumsum() - self.lengths)
@@ -68,9 +76,17 @@ class Runs(NamedTuple):
         return bool(
             self.values.min() >= 0
             # Without this, the sum of numbers from elsewhere might wrap around.
-            and self.values.max() <= num_pixels
+            and self.values.max() <= np.max(num_pixels)
             and (totals == num_pixels).all()
         )
+
+    def empty_inside(self) -> NDArray[np.int64]:
+        """Places of runs of length zero, but for the first of a mask and the one added here."""
+        stops = 2 * self.lengths.cumsum()
+        is_empty = self.values == 0
+        is_empty[stops - 2 * self.lengths] = False
+        is_empty[stops[self.is_padded] - 1] = False
+        return np.flatnonzero(is_empty)
 
 
 def are_good(strings: Sequence[str], num_pixels: int) -> bool:
@@ -107,20 +123,10 @@ def check_masks(masks: Sequence[RLE]) -> MaskCheck:
 def _uneven(masks: Sequence[RLE]) -> list[int] | None:
     """Masks with runs of length zero inside, None where a mask is malformed or has no pixels."""
     runs = decode_runs([mask["counts"] for mask in masks])
-    if runs is None:
-        return None
     sizes = np.array([mask["size"] for mask in masks], np.int64).reshape(-1, 2)
-    stops = 2 * runs.lengths.cumsum()
-    starts = stops - 2 * runs.lengths
-    if not len(masks):
-        return []
-    totals = np.add.reduceat(runs.values, starts, dtype=np.int64)
-    if (sizes <= 0).any() or runs.values.min() < 0 or (totals != sizes.prod(axis=1)).any():
+    if runs is None or (sizes <= 0).any() or not runs.fill(sizes.prod(axis=1)):
         return None
-    is_empty = runs.values == 0
-    is_empty[starts] = False  # the first run of a mask may be empty
-    is_empty[stops[runs.is_padded] - 1] = False
-    owners = np.searchsorted(stops, np.flatnonzero(is_empty), side="right")
+    owners = np.searchsorted(2 * runs.lengths.cumsum(), runs.empty_inside(), side="right")
     return [int(owner) for owner in np.unique(owners)]
 
 
@@ -149,6 +155,27 @@ def any_overlap(masks: Sequence[RLE]) -> bool:
         return False
     union = int(coco_mask.area(coco_mask.merge(masks)))
     return union < int(coco_mask.area(masks).sum())
+
+
+def all_disjoint(strings: Sequence[str], num_pixels: int, groups: NDArray[np.int64]) -> bool:
+    """Tells whether masks are well-formed, canonical and, within their group, free of each other.
+
+    Args:
+        strings: M of them.
+        num_pixels: H * W of all masks.
+        groups: (M,) numbers of groups, such as frames.
+    """
+    runs = decode_runs(strings)
+    if runs is None or not runs.fill(num_pixels) or len(runs.empty_inside()):
+        return False
+    _, places = np.unique(groups, return_inverse=True)
+    lengths = runs.lengths
+    offsets = places.astype(np.int64) * num_pixels - np.arange(len(lengths)) * num_pixels
+    ends = runs.values.cumsum(dtype=np.int64)[1::2] + np.repeat(offsets, lengths)
+    ones = runs.values[1::2]
+    starts, ends = (ends - ones)[ones > 0], ends[ones > 0]
+    order = np.argsort(starts, kind="stable")
+    return bool((starts[order[1:]] >= ends[order[:-1]]).all())
 
 
 def decode_runs(strings: Sequence[str] | Sequence[bytes]) -> Runs | None:
@@ -192,8 +219,8 @@ def decode_runs(strings: Sequence[str] | Sequence[bytes]) -> Runs | None:
 def _joined(strings: Sequence[str] | Sequence[bytes]) -> bytes:
     """All strings, each with a padding; empty where one has a character beyond ASCII."""
     if isinstance(strings[0], bytes):
-        return _PAD.encode().join([*strings, b""])  # type: ignore[list-item]
-    text = _PAD.join([*strings, ""])  # type: ignore[list-item]
+        return _PAD.encode().join([*strings, b""])
+    text = _PAD.join([*strings, ""])
     return text.encode("ascii", "replace")  # "?" is not in the alphabet
 
 
