@@ -26,7 +26,7 @@ from vidseg_common.datasets.annotations import (
 from vidseg_common.errors import DatasetError
 from vidseg_common.metrics.amodal_ap import Part, evaluate, evaluate_part, official_names
 from vidseg_common.metrics.amodal_groups import AREAS, OCCLUSIONS
-from vidseg_common.metrics.amodal_mot import evaluate_mot
+from vidseg_common.metrics.amodal_mot import evaluate as evaluate_mot
 from vidseg_common.parity.runner import read_cases, run_case
 
 RECORDS = Path(__file__).parent / "parity" / "vatrack"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cli_data import make_set, run, square
 
+from vidseg_common import rle
 from vidseg_common.datasets.annotations import AnnotationSet
 from vidseg_common.errors import DatasetError, UserError
 from vidseg_common.evaluation_report import csv_text
@@ -30,6 +31,7 @@ PERFECT = {
     "mot": "mota",
     "sailvos-image": "image_visible_segm_AP",
     "sailvos-video": "video_visible_segm_AP",
+    "sailvos-mot": "mota",
 }
 WITHOUT_LATE_OBJECTS = ("davis",)
 
@@ -125,6 +127,60 @@ def test_categories_are_pooled(
     assert run("evaluate", *flags, "--class-agnostic") == 0
     with pytest.raises(UserError, match="the metric mots takes no --class-agnostic"):
         run("evaluate", *prepare(data, "mots", tmp_path, data), "--class-agnostic")
+
+
+@pytest.mark.parametrize(("iou_type", "mota"), [("box", 1), ("mask", 1 - 8 / 21)])
+def test_boxes_or_masks(data: AnnotationSet, tmp_path: Path, iou_type: str, mota: float) -> None:
+    """Hollow masks have the boxes of the whole ones, and an IoU of 24 / 49 with them."""
+
+    def load(position: int):  # type: ignore[no-untyped-def]
+        clip = data.load(position)
+        if position == 1:
+            hollow = [rle.decode(mask) for mask in clip.tracks[0].segmentations]
+            for t, mask in enumerate(hollow):
+                mask[4:9, t + 2 : t + 7] = False
+            first = dataclasses.replace(clip.tracks[0], segmentations=list(map(rle.encode, hollow)))
+            clip = dataclasses.replace(clip, tracks=[first, clip.tracks[1]])
+        return clip
+
+    flags = prepare(data, "mot", tmp_path, dataclasses.replace(data, load=load))
+    assert run("evaluate", *flags, "--iou-type", iou_type, "-o", tmp_path / "out") == 0
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["overall"]["mota"] == pytest.approx(mota)
+
+
+def test_amodal_and_visible_tracks(data: AnnotationSet, tmp_path: Path) -> None:
+    flags = prepare(data, "sailvos-mot", tmp_path, data)
+    # The results have visible masks only.
+    for words, mota in {"visible": 1, "visible --iou-type box": 1, "amodal": 0}.items():
+        flags[flags.index("--workers") + 2 :] = ["--masks", *words.split(), "--worst", "0"]
+        assert run("evaluate", *flags, "-o", tmp_path / "out") == 0
+        rows = json.loads((tmp_path / "out" / "result.json").read_text())["rows"]
+        assert [row["mota"] for row in rows[:2]] == [mota, mota], words
+
+
+@pytest.mark.parametrize("metric", ["davis", "mots", "coco-bbox", "ytvis", "sailvos-video"])
+def test_options_of_other_metrics_are_refused(
+    data: AnnotationSet, tmp_path: Path, metric: str
+) -> None:
+    flags = prepare(data, metric, tmp_path, data)
+    with pytest.raises(UserError, match=f"the metric {metric} takes no --iou-type"):
+        run("evaluate", *flags, "--iou-type", "mask")
+
+
+def test_the_report_does_not_go_into_an_input(data: AnnotationSet, tmp_path: Path) -> None:
+    flags = prepare(data, "davis", tmp_path, data)
+    before = sorted((tmp_path / "pred").rglob("*"))
+    with pytest.raises(UserError, match="is an input"):
+        run("evaluate", *flags, "-o", tmp_path / "pred")
+    assert sorted((tmp_path / "pred").rglob("*")) == before
+
+
+def test_masks_in_the_layout_of_davis_are_a_folder(data: AnnotationSet, tmp_path: Path) -> None:
+    flags = prepare(data, "davis", tmp_path, data)
+    flags[1] = "folder"
+    assert run("evaluate", *flags, "-o", tmp_path / "out") == 0
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["global"]["J&F-Mean"] == 1
 
 
 def test_seen_categories(

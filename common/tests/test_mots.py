@@ -162,8 +162,8 @@ def test_switches_and_fragments_of_one_track():
     assert mots_counts._events_of([-1, -1, -1]) == (0, 0)
     assert mots_counts._events_of([1, 2]) == (1, 1)
     assert mots_counts._events_of([1, -1, 1, 1]) == (0, 1)
-    assert mots_counts._events_of([1, -1, 1, -1]) == (0, 0)  # found again for one frame in the middle
-    assert mots_counts._events_of([-1, -1, 1]) == (0, 1)  # counts at the end although never found before
+    assert mots_counts._events_of([1, -1, 1, -1]) == (0, 0)  # back for one frame inside
+    assert mots_counts._events_of([-1, -1, 1]) == (0, 1)  # counts at the end: first time
 
 
 def test_png_on_either_side_and_several_processes(tmp_path):

@@ -84,23 +84,28 @@ class Metric:
             UserError: they do not fit together, or the metric does not take an option.
         """
         function = self.function()
+        return function(truth, predictions, **self._chosen(function, asked))
+
+    def evaluate_folders(self, truth: Path, predictions: Path, **asked: Any) -> Scores:
+        """Scores folders of masks; arguments of `metrics.folder_scores`, errors as `evaluate`."""
+        from vidseg_common.metrics import folder_scores
+
+        chosen = self._chosen(folder_scores.evaluate, asked)
+        scores: Scores = folder_scores.evaluate(self.name, truth, predictions, **chosen)
+        return scores
+
+    def _chosen(self, function: Callable[..., Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+        """What tells the metric from its relatives, and what was asked for."""
         taken = inspect.signature(function).parameters
         chosen = dict(self.options)
         for name, value in asked.items():
             if value is None:
                 continue
-            if name in taken:
+            if name in taken and name not in self.options:
                 chosen[name] = value
             elif name not in ("workers", "progress"):
                 raise UserError(f"the metric {self.name} takes no --{name.replace('_', '-')}")
-        return function(truth, predictions, **chosen)
-
-    def evaluate_folders(self, truth: Path, predictions: Path, **asked: Any) -> Scores:
-        """Scores folders of masks; arguments of `metrics.folder_scores`."""
-        from vidseg_common.metrics import folder_scores
-
-        scores: Scores = folder_scores.evaluate(self.name, truth, predictions, **asked)
-        return scores
+        return chosen
 
 
 def _folder_metric(name: str, title: str, truth: str, results: str = "davis-results") -> Metric:
@@ -132,11 +137,13 @@ METRICS: Mapping[str, Metric] = {
         _ap("coco-segm", "AP of masks in images", "coco_ap", "coco", iou_type="segm"),
         _tracking("mots", "sMOTSA, MOTSA, MOTSP of KITTI-MOTS", "mots", "sMOTSA"),
         _tracking("hota", "HOTA, CLEAR and Identity of masks", "hota", "HOTA"),
-        _tracking("mot", "MOTA and IDF1 of boxes", "tracking", "mota"),
+        _tracking("mot", "MOTA and IDF1 of boxes or masks", "tracking", "mota"),
         _ap("sailvos-image", "AP of SAIL-VOS by image, amodal and visible", "amodal_ap",
             "sailvos", level="image"),
         _ap("sailvos-video", "AP of SAIL-VOS by track, amodal and visible", "amodal_ap",
             "sailvos", level="video"),
+        Metric("sailvos-mot", "MOTA and IDF1 of SAIL-VOS by class, masks or boxes", "amodal_mot",
+               "sailvos", "sailvos-results", "mota", "mota"),
     )
 }  # fmt: skip
 """Every metric by its name."""

@@ -25,7 +25,8 @@ from vidseg_common.files import check_writable
 from vidseg_common.metric_registry import METRICS, Metric, Scores, find_metric
 from vidseg_common.metrics.parallel import available_cpus, positive_int
 
-_OF_FOLDERS = ("resolution", "void", "all_frames", "seen")
+_IOU_TYPES = {"box": "bbox", "mask": "segm"}
+_OWN_OPTIONS = ("resolution", "void", "all_frames", "seen", "masks", "class_agnostic")
 Sets = tuple[AnnotationSet, AnnotationSet]
 
 
@@ -50,6 +51,11 @@ def build_parser() -> ArgumentParser:
     add("--frames", type=int, default=3, metavar="N", help="worst frames of each")
     add("--min-score", type=float, default=0.3, metavar="X", help="worse ones are not drawn")
     add("--class-agnostic", action="store_true", default=None, help="pool categories (coco)")
+    tracks = parser.add_argument_group("metrics of tracking")
+    tracks.add_argument("--iou-type", choices=list(_IOU_TYPES),
+                        help="compare boxes or masks (mot: box, sailvos-mot: mask)")  # fmt: skip
+    tracks.add_argument("--masks", choices=["visible", "amodal"],
+                        help="which masks and boxes (sailvos-mot: visible)")  # fmt: skip
     folders = parser.add_argument_group("metrics on folders of masks")
     folders.add_argument("--resolution", metavar="NAME", help="folder of DAVIS masks (480p)")
     folders.add_argument("--void", type=int, metavar="N", help="value that means no label (folder)")
@@ -78,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not path.exists():
             raise UserError(f"nothing at {path}")
     if options.output is not None:
-        check_writable(options.output)
+        _check_output(options)
     scores, sets = _score(metric, options)
     notes = list(getattr(scores, "warnings", ()))
     warn(notes)
@@ -99,15 +105,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _check_output(options: argparse.Namespace) -> None:
+    """Makes sure that the report can be written, and not among the masks or annotations."""
+    inputs = {path.resolve() for path in (options.gt, options.pred)}
+    if options.output.resolve() in inputs:
+        raise UserError(f"the output {options.output} is an input; choose another folder")
+    check_writable(options.output)
+
+
 def _score(metric: Metric, options: argparse.Namespace) -> tuple[Scores, Sets | None]:
-    common = {"workers": options.workers, "progress": shows_progress(options)}
-    own = {name: getattr(options, name) for name in _OF_FOLDERS}
+    asked: dict[str, Any] = {name: getattr(options, name) for name in _OWN_OPTIONS}
+    asked |= {"workers": options.workers, "progress": shows_progress(options)}
+    asked["iou_type"] = _IOU_TYPES.get(options.iou_type)
     if metric.on_folders:
-        given = {name: value for name, value in own.items() if value is not None}
-        more = {"split": options.split, "videos": options.videos, **given, **common}
-        return metric.evaluate_folders(options.gt, options.pred, **more), None
+        asked |= {"split": options.split, "videos": options.videos}
+        return metric.evaluate_folders(options.gt, options.pred, **asked), None
     sets = _read(metric, options)
-    asked: dict[str, Any] = {**common, **own, "class_agnostic": options.class_agnostic}
     return metric.evaluate(*sets, **asked), sets
 
 

@@ -6,16 +6,17 @@ Source: spec vatrack section 7.3.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from vidseg_common.datasets.annotations import AnnotationSet, Category, Clip, Track
 from vidseg_common.datasets.sailvos_per_video import Masks, box_of, masks_of
-from vidseg_common.metrics.tracking import IouType, evaluate
+from vidseg_common.metrics import tracking
+from vidseg_common.metrics.tracking import IouType
 from vidseg_common.metrics.tracking_counts import TrackingCounts, combine_counts
 
-__all__ = ["AmodalMotResult", "evaluate_mot"]
+__all__ = ["AmodalMotResult", "evaluate"]
 
 _RATIOS = ("mota", "motp", "idf1")
 _COUNTS = (*("num_misses", "num_false_positives", "num_switches", "mostly_tracked", "mostly_lost"),)
@@ -30,10 +31,12 @@ class AmodalMotResult:
     Attributes:
         categories: the classes.
         counts: what was counted of each, over all videos.
+        videos: what was counted in each video, over all classes.
     """
 
     categories: tuple[Category, ...]
     counts: tuple[TrackingCounts, ...]
+    videos: Mapping[str, TrackingCounts]
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -44,6 +47,10 @@ class AmodalMotResult:
     def per_class(self) -> list[dict[str, Any]]:
         """The rows of the classes; NaN where a class has no ground truth."""
         return self.rows()[:-2]
+
+    def per_video(self) -> list[dict[str, Any]]:
+        """All numbers of every video, the classes pooled."""
+        return [{"video": name, **_numbers(counts)} for name, counts in self.videos.items()]
 
     def rows(self, *, compat: bool = False) -> list[dict[str, Any]]:
         """One row per class, then OVERALL and OVERALL_exclude.
@@ -127,7 +134,7 @@ def _cell(column: str, value: float) -> str:
     return f"{value if column == 'motp' else 100 * value:.1f}"
 
 
-def evaluate_mot(
+def evaluate(
     truth: AnnotationSet,
     predictions: AnnotationSet,
     *,
@@ -152,7 +159,7 @@ def evaluate_mot(
     Raises:
         DatasetError: videos that do not fit.
     """
-    result = evaluate(
+    result = tracking.evaluate(
         _shown(truth, masks, truth_boxes or masks),
         _shown(predictions, masks, masks),
         iou_type=iou_type,
@@ -160,7 +167,11 @@ def evaluate_mot(
         progress=progress,
     )
     categories = tuple(truth.categories)
-    return AmodalMotResult(categories, tuple(result.total(c.name) for c in categories))
+    videos = {
+        video.name: combine_counts(counts[video.name] for counts in result.counts.values())
+        for video in truth.videos
+    }
+    return AmodalMotResult(categories, tuple(result.total(c.name) for c in categories), videos)
 
 
 def _shown(annotations: AnnotationSet, masks: Masks, boxes: Masks) -> AnnotationSet:

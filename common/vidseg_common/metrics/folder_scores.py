@@ -98,7 +98,7 @@ def evaluate(
         truth: root of the data set, or a folder VIDEO/*.png of masks (not for youtube-vos).
         predictions: results, VIDEO/*.png; a folder Annotations in it is found too.
         split: name of the split; default "val", for youtube-vos "train".
-        resolution: folder of the annotations of DAVIS.
+        resolution: folder of the annotations of DAVIS, where there is one.
         videos: only these videos.
         void: value of the annotations that means no label ("folder").
         all_frames: score the first frame (and the last, "folder") too.
@@ -117,7 +117,8 @@ def evaluate(
     if metric == "youtube-vos":
         return _youtube_vos(truth, results, split or "train", videos, seen, all_frames, common)
     if metric == "folder":
-        masks = truth / "Annotations" if (truth / "Annotations").is_dir() else truth
+        places = (truth / "Annotations" / resolution, truth / "Annotations")
+        masks = next((place for place in places if place.is_dir()), truth)
         frames = None if videos is None else {name: _stems(masks / name) for name in videos}
         found = evaluate_folders(masks, results, void=void, frames=frames,
                                  skip_first_and_last=not all_frames, **common)  # type: ignore[arg-type]  # fmt: skip

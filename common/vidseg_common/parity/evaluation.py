@@ -19,7 +19,7 @@ from vidseg_common.datasets.sailvos_per_video import Masks
 from vidseg_common.errors import UserError
 from vidseg_common.metrics.amodal_ap import Part, evaluate_part, official_names
 from vidseg_common.metrics.amodal_groups import average_area, occlusion_score
-from vidseg_common.metrics.amodal_mot import evaluate_mot
+from vidseg_common.metrics.amodal_mot import evaluate as evaluate_mot
 from vidseg_common.metrics.ap_result import APResult
 from vidseg_common.parity.records import Check, read_arrays, read_json, same
 
