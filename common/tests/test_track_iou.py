@@ -12,7 +12,7 @@ from vidseg_common import rle
 from vidseg_common.errors import MaskError
 from vidseg_common.metrics import track_iou as module
 from vidseg_common.metrics.track_iou import decode_tracks, mean_area, track_iou
-from vidseg_common.rle_strings import are_good
+from vidseg_common.rle_batch import are_good
 
 
 def encode_track(pixels, hidden=()):

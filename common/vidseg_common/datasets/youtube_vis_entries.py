@@ -15,7 +15,7 @@ from vidseg_common.datasets.json_masks import is_finite, parse_segmentation
 from vidseg_common.datasets.problem_log import ProblemLog
 from vidseg_common.errors import MaskError
 from vidseg_common.rle import RLE
-from vidseg_common.rle_strings import are_good
+from vidseg_common.rle_batch import are_good
 
 __all__ = ["OCCLUSION_LEVELS", "parse_category", "parse_track", "parse_video", "take_id"]
 

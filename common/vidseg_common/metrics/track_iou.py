@@ -10,23 +10,26 @@ K tracks, T frames, M masks, N runs, D detections, G ground truths.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any
+from operator import itemgetter
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vidseg_common.errors import MaskError
 from vidseg_common.rle import counts_of, counts_to_string
-from vidseg_common.rle_strings import decode_runs
+from vidseg_common.rle_batch import Runs, decode_runs
 
 __all__ = ["TrackMasks", "decode_tracks", "mean_area", "track_iou"]
 
 Mask = Mapping[str, Any]
 Ints = NDArray[np.integer[Any]]
 
-_MOST_CHARACTERS = 1 << 21  # of run-length strings decoded at a time; bounds the memory
+# Characters, or runs, decoded at a time: few enough that most of the work stays in the cache.
+_MOST_CHARACTERS = 1 << 18
+_SIZE, _COUNTS = itemgetter("size"), itemgetter("counts")
 
 
 @dataclass(frozen=True)
@@ -73,13 +76,13 @@ def decode_tracks(
             message names the track and the frame.
     """
     names = [f"track {index}" for index in range(len(tracks))] if names is None else names
-    strings = _strings(tracks, names, num_frames, [height, width])
+    counts = _counts(tracks, names, num_frames, [height, width])
     # Positions wrap around in 32 bits until the start of the track is taken off: exact, as long
     # as those within a track fit.
     dtype = np.int32 if num_frames * height * width < 1 << 31 else np.int64
     parts = [
-        _decode_block(strings[start:stop], num_frames, height * width, dtype)
-        for start, stop in _blocks(strings, num_frames)
+        _decode_block(counts[start:stop], num_frames, height * width, dtype)
+        for start, stop in _blocks(counts, num_frames)
     ]
     if None in parts:
         _raise_first_error(tracks, names)
@@ -127,9 +130,10 @@ def track_iou(
     # A little below, as the bound is rounded too.
     possible = (most > 0) & (most >= (at_least - 1e-9) * whole(most))
     shared = np.zeros_like(most)
-    for d, g in zip(*np.nonzero(possible), strict=True):
-        difference = _difference(dets.changes[d], gts.changes[g])
-        shared[d, g] = (det_total[d] + gt_total[g] - difference) // 2
+    for g in np.flatnonzero(possible.any(axis=0)).tolist():
+        for d in np.flatnonzero(possible[:, g]).tolist():
+            shared[d, g] = _difference(dets.changes[d], gts.changes[g])
+    np.copyto(shared, (det_total[:, None] + gt_total - shared) // 2, where=possible)
     return np.divide(shared, whole(shared), out=np.zeros(most.shape), where=shared > 0)
 
 
@@ -148,32 +152,35 @@ def _difference(first: Ints, second: Ints) -> int:
     """Pixels that are in one of two tracks only."""
     merged = np.concatenate([first, second])
     merged.sort(kind="stable")  # two ascending lists are merged in one pass
-    return int(merged[1::2].sum(dtype=np.int64) - merged[::2].sum(dtype=np.int64))
+    return int((merged[1::2] - merged[::2]).sum(dtype=np.int64))
 
 
-def _strings(
+def _counts(
     tracks: Sequence[Sequence[Mask | None]],
     names: Sequence[str],
     num_frames: int,
     size: list[int],
-) -> list[str]:
-    """Run-length strings of all masks, track by track; a frame without mask has an empty mask."""
+) -> list[str] | list[Ints]:
+    """Counts of all masks, track by track: strings, or runs where any of them has another form.
+
+    A frame without mask has an empty mask.
+    """
     empty: Mask = {"size": size, "counts": counts_to_string([size[0] * size[1]])}
-    strings: list[str] = []
+    counts: list[Any] = []
     for name, track in zip(names, tracks, strict=True):
         if len(track) != num_frames:
             raise MaskError(f"{name} has {len(track)} masks, the video {num_frames} frames")
         masks = [empty if mask is None else mask for mask in track]
-        if any(mask["size"] != size for mask in masks):
+        if list(map(_SIZE, masks)).count(size) != num_frames:
             _raise_other_size(name, masks, size)
-        counts = [mask["counts"] for mask in masks]
-        if set(map(type, counts)) != {str}:
-            counts = [
-                counts_to_string(_counts_of(mask, f"{name}, frame {frame_idx}"))
-                for frame_idx, mask in enumerate(masks)
-            ]
-        strings += counts
-    return strings
+        counts += map(_COUNTS, masks)
+    if set(map(type, counts)) <= {str}:
+        return counts
+    places = ((name, frame_idx) for name in names for frame_idx in range(num_frames))
+    return [
+        _counts_of({"size": size, "counts": one}, f"{name}, frame {frame_idx}")
+        for one, (name, frame_idx) in zip(counts, places, strict=True)
+    ]
 
 
 def _raise_other_size(name: str, masks: Sequence[Mask], size: list[int]) -> None:
@@ -192,40 +199,47 @@ def _counts_of(mask: Mask, where: str) -> Ints:
         raise MaskError(f"{where}: {error}") from error
 
 
-def _blocks(strings: Sequence[str], num_frames: int) -> Iterator[tuple[int, int]]:
+def _blocks(counts: Sequence[Sized], num_frames: int) -> Iterator[tuple[int, int]]:
     """Ranges of masks that are decoded together, whole tracks each."""
-    start, characters = 0, 0
-    for stop in range(num_frames, len(strings) + 1, num_frames):
-        characters += sum(map(len, strings[stop - num_frames : stop]))
-        if characters > _MOST_CHARACTERS or stop == len(strings):
+    start, amount = 0, 0
+    for stop in range(num_frames, len(counts) + 1, num_frames):
+        amount += sum(map(len, counts[stop - num_frames : stop]))
+        if amount > _MOST_CHARACTERS or stop == len(counts):
             yield start, stop
-            start, characters = stop, 0
+            start, amount = stop, 0
+
+
+def _runs_of(counts: Sequence[str] | Sequence[Ints]) -> Runs | None:
+    """Runs of whatever form; None where a string is malformed."""
+    if isinstance(counts[0], str):
+        return decode_runs(cast(Sequence[str], counts))
+    lengths = np.fromiter(map(len, counts), np.int64, len(counts))
+    is_padded = (lengths & 1).astype(bool)
+    none = np.zeros(1, np.int64)
+    parts = [part for one in counts for part in ((one, none) if len(one) & 1 else (one,))]
+    return Runs(np.concatenate(parts), (lengths + is_padded) // 2, is_padded)
 
 
 def _decode_block(
-    strings: Sequence[str], num_frames: int, num_pixels: int, dtype: type[np.integer[Any]]
+    counts: Sequence[str] | Sequence[Ints],
+    num_frames: int,
+    num_pixels: int,
+    dtype: type[np.integer[Any]],
 ) -> TrackMasks | None:
     """Decodes whole tracks; None where a mask is malformed."""
-    decoded = decode_runs(strings, dtype)
-    if decoded is None:
+    runs = _runs_of(counts)
+    if runs is None or not runs.fill(num_pixels):
         return None
-    (zeros, ones), lengths, is_odd = decoded
-    stops = lengths.cumsum()
-    starts = stops - lengths
-    run_stops = (zeros + ones).cumsum(dtype=dtype)
-    changes = np.empty(2 * len(ones), dtype)
-    changes[::2], changes[1::2] = run_stops - ones, run_stops
-    ends = run_stops[stops - 1]
-    is_negative = zeros.min() < 0 or ones.min() < 0
-    if is_negative or (np.diff(ends, prepend=dtype(0)) != num_pixels).any():
-        return None
-    areas = np.add.reduceat(ones, starts, dtype=np.int64)
+    stops = runs.lengths.cumsum()
+    starts = stops - runs.lengths
+    changes = runs.values.cumsum(dtype=dtype)
+    areas = np.add.reduceat(runs.values[1::2], starts, dtype=np.int64)
     # Within a frame: the first change, and the last one that ends a run of ones.
-    offsets = ends - dtype(num_pixels)
+    offsets = np.arange(len(starts), dtype=dtype) * dtype(num_pixels)
     first = changes[2 * starts] - offsets
-    last = changes[2 * stops - 1 - 2 * is_odd * (lengths > 1)] - offsets
+    last = changes[2 * stops - 1 - 2 * runs.is_padded * (runs.lengths > 1)] - offsets
     spans = np.stack([first, last], axis=1) * (areas > 0)[:, None]
-    bounds = np.append(2 * starts[::num_frames], len(changes))
+    bounds = np.append(2 * starts[::num_frames], len(changes)).tolist()
     per_track = [
         changes[start:stop] - offset
         for start, stop, offset in zip(bounds[:-1], bounds[1:], offsets[::num_frames], strict=True)
