@@ -1,4 +1,4 @@
-"""`vidseg convert | validate | info | show | split | pack | synth | evaluate`."""
+"""`vidseg convert | validate | info | show | split | pack | synth | sailvos | evaluate`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ COMMANDS = {
     "split": ("split", "cut a data set into a training and a validation part"),
     "pack": ("pack", "check results and pack them for an evaluation server"),
     "synth": ("synth", "write a synthetic data set with exact annotations"),
+    "sailvos": ("sailvos", "make the files of SAIL-VOS and SAIL-VOS-cut from the raw ones"),
     "evaluate": ("evaluate", "score results: table, JSON, CSV and an HTML report"),
     "formats": ("formats", "list the annotation formats and metrics"),
 }
