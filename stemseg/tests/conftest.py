@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -83,3 +84,16 @@ def tiny_config() -> Callable[..., Config]:
         return load_config(TINY, opts=words)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def fakes() -> Any:
+    """The module `fakes.py` beside this file: a network that needs no training, and its videos."""
+    spec = importlib.util.spec_from_file_location(
+        "stemseg_fakes", Path(__file__).with_name("fakes.py")
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
