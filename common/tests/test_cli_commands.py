@@ -70,6 +70,11 @@ class TestConvert:
             read(source, "ytvis2019")
         )
 
+    def test_a_place_that_cannot_be_written_is_named(self, source: Path, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(UserError, match=r"cannot write into the output folder .*file"):
+            run("convert", source, "--to", "davis2017", "-o", tmp_path / "file" / "out")
+
     @pytest.mark.parametrize("how", ["link", "copy"])
     def test_images_come_along(self, source: Path, tmp_path: Path, how: str) -> None:
         out = tmp_path / "out"

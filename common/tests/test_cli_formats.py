@@ -1,6 +1,7 @@
 """Every format of the registry: written, checked, read again, and every pair converted."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,38 @@ def test_nothing_is_guessed_of_what_is_unknown(tmp_path: Path) -> None:
         guess_format(tmp_path / "broken.json")
     with pytest.raises(UserError, match="nothing at"):
         guess_format(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ('{"videos": [], "annotations": [], "categories": []}', "ytvis2019"),
+        ('{"annotations": [], "categories": [], "videos": []}', "ytvis2019"),
+        ('[{"image_id": 1, "score": NaN', "coco-results"),
+        ('[{"video_id": 1, "score": 0.5, "segm', "ytvis-results"),
+        ('{"videos": [{"id": 1, "file_names": ["a/0.jpg"], "wid', "ytvis2019"),
+    ],
+)
+def test_empty_and_faulty_files_are_known_by_what_can_be_read(
+    text: str, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "x.json").write_text(text)
+    assert guess_format(tmp_path / "x.json") == name
+
+
+@pytest.mark.parametrize("name", ["davis2016", "davis2017", "davis2019"])
+def test_davis_without_lists_is_known(name: str, written: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(written[name], tmp_path / "x", ignore=shutil.ignore_patterns("ImageSets"))
+    assert guess_format(tmp_path / "x") == name
+
+
+def test_the_only_split_of_a_kind_is_taken(tmp_path: Path) -> None:
+    data = make_set(tmp_path / "images", 1)
+    for kind in ("visible", "amodal"):
+        FORMATS["sailvos"].write(data, tmp_path / "set", split="train", kind=kind)
+    assert len(FORMATS["sailvos"].read(tmp_path / "set", kind="visible").videos) == 1
+    with pytest.raises(UserError, match="amodal, visible or joint"):
+        FORMATS["sailvos"].read(tmp_path / "set")
 
 
 @pytest.mark.parametrize("name", ["ytvis2019", "ytvis2021", "ovis"])

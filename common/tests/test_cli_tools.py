@@ -32,6 +32,11 @@ def source(tmp_path: Path) -> Path:
 
 
 class TestShow:
+    def test_no_video(self, tmp_path: Path) -> None:
+        (tmp_path / "x.json").write_text('{"videos": [], "categories": [], "annotations": []}')
+        with pytest.raises(UserError, match="has no video to draw"):
+            run("show", tmp_path / "x.json", "-o", tmp_path / "out")
+
     def test_a_video(self, source: Path, tmp_path: Path) -> None:
         out = tmp_path / "v1.mp4"
         assert run("show", source, "-o", out, "--videos", "v1", "--fps", "5") == 0

@@ -261,6 +261,9 @@ ODD = [
     (["annotations", 0, "areas", 2], 1, "frame 2, areas: a value, but there is no mask"),
     (["annotations", 0, "bboxes", 0], [4, 0, 3, 1], "frame 0, bboxes: the box .* reaches out"),
     (["annotations", 0, "segmentations"], [None] * 3, "visible in no frame"),
+    (["annotations", 0, "segmentations", 1], [[3, 0, 8, 0, 8, 3]], "frame 1.* a polygon reaches"),
+    (["annotations", 0, "segmentations", 1], [[7, 8, 9, 8, 9, 9]], "frame 1.* has no pixel"),
+    (["annotations", 0, "segmentations", 0, "counts"], "n0", "frame 0.* has no pixel"),
 ]
 
 
@@ -290,6 +293,18 @@ def test_all_problems_are_listed_at_once(tmp_path):
         youtube_vis.read(path)
     assert len(str(caught.value).splitlines()) == 4
     assert len(youtube_vis.validate(path)) == 3, "annotations of the bad video raise no more"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("category_id", 99), ("category_id", None), ("id", 6)]
+)
+def test_what_cannot_be_used_is_looked_at_as_well(tmp_path, field, value):
+    content = _content()
+    for entry in content["annotations"][:2]:
+        entry[field] = value
+        entry["segmentations"] = entry["segmentations"][:1]
+    fields = [problem.field for problem in youtube_vis.validate(_save(tmp_path, content))]
+    assert fields.count("segmentations") == 2 and field in fields
 
 
 def test_a_cut_or_missing_file(tmp_path):

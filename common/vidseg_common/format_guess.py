@@ -19,7 +19,7 @@ from vidseg_common.errors import UserError
 _OVIS_ONLY = {"category vehical", "category poultry"}
 _NEWER_ONLY = {"category flying_disc", "category squirrel", "category whale"}
 _MOTS_FIELDS = 6
-_ENDS = (("categories", "end_array"), ("annotations.item", "end_map"))
+_ENDS = (("videos", "end_array"), ("categories", "end_array"), ("annotations.item", "end_map"))
 
 
 def guess_format(path: str | Path, *, is_results: bool = False) -> str:
@@ -60,11 +60,22 @@ def _of_file(path: Path) -> str | None:
         return "sailvos-results"
     if path.suffix != ".json":
         return None
+    faults: list[str] = []
+    with path.open("rb") as file:
+        found = _of_json(_up_to_fault(ijson.parse(file, use_float=True), faults))
+    if found is None and faults:
+        raise UserError(f"{path} is not valid JSON: {faults[0]}")
+    return found
+
+
+def _up_to_fault(
+    events: Iterator[tuple[str, str, Any]], faults: list[str]
+) -> Iterator[tuple[str, str, Any]]:
+    """What comes before the first fault of a file: validation says what the faults are."""
     try:
-        with path.open("rb") as file:
-            return _of_json(ijson.parse(file, use_float=True))
+        yield from events
     except (ijson.JSONError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from None
+        faults.append(str(error).splitlines()[0])
 
 
 def _is_mots_line(path: Path) -> bool:
@@ -74,7 +85,7 @@ def _is_mots_line(path: Path) -> bool:
 
 
 def _of_json(events: Iterator[tuple[str, str, Any]]) -> str | None:
-    _, first, _ = next(events)
+    _, first, _ = next(events, ("", "", None))
     if first == "start_array":
         return _of_results(events)
     if first != "start_map":
@@ -90,7 +101,10 @@ def _of_json(events: Iterator[tuple[str, str, Any]]) -> str | None:
         found = _of_evidence(evidence)
         if found:
             return found
-    return _of_categories(evidence) if "videos.item.file_names" in evidence else None
+    is_empty = "videos end" in evidence and "images" not in evidence
+    if is_empty or "videos.item.file_names" in evidence:
+        return _of_categories(evidence)
+    return None
 
 
 def _of_results(events: Iterator[tuple[str, str, Any]]) -> str:
@@ -143,6 +157,11 @@ def _of_folder(path: Path) -> str | None:
             return "kitti-mots-txt" if name == "instances_txt" else "kitti-mots-png"
     if any(any(path.glob(f"{kind}/*.json")) for kind in ("joint", "amodal", "visible")):
         return "sailvos"
+    if any(path.glob("Annotations_unsupervised/*/*/*.png")):
+        return "davis2019"
+    mode = _mode_of(next(iter(sorted(path.glob("Annotations/*/*/*.png"))), None))
+    if mode is not None:
+        return "davis2017" if mode == "P" else "davis2016"
     masks = path / "Annotations" if (path / "Annotations").is_dir() else path
     mode = _mode_of(next(iter(sorted(masks.glob("*/*.png"))), None))
     if mode is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from vidseg_common.errors import DatasetError, UserError, list_problems
+from vidseg_common.files import check_writable
 
 _MOST_LISTED = 20
 
@@ -27,12 +28,13 @@ def staged_output(
         inputs: what is read meanwhile; an output must not replace it. None is skipped.
 
     Raises:
-        UserError: the output exists and may not be replaced, or holds an input.
+        UserError: the output exists and may not be replaced, holds an input, or its folder
+            cannot be written.
         OSError: something cannot be written.
     """
     path = Path(path)
     _check_free(path, overwrite, inputs)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(path.parent)
     token = secrets.token_hex(6)
     temporary = path.with_name(f".{path.stem}.{token}.part{path.suffix}")
     try:

@@ -71,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.videos:
         data = select_videos(data, options.videos)
         truth = None if truth is None else select_videos(truth, options.videos)
+    if not data.videos:
+        raise UserError(f"{options.path} has no video to draw")
     if data.image_root is None and (truth is None or truth.image_root is None):
         warn(["no folder of images is known (--images DIR): drawn over grey"])
     inputs = (options.path, options.images, options.gt, data.image_root)

@@ -68,7 +68,7 @@ def read(
     Args:
         path: the JSON file, or the folder of the official tree that holds the kinds.
         images: folder of the frames, `<video>/images/<frame>.png` below it.
-        split: "train" or "valid", for a folder.
+        split: "train" or "valid", for a folder; None takes "valid", or the only one there is.
         kind: "amodal", "visible" or "joint"; None to tell by the content.
         bbox: "amdl", "visb" or "both" for "joint".
         progress: show a bar on stderr.
@@ -138,8 +138,15 @@ def _file_of(path: str | Path, split: str | None, kind: str | None, bbox: str | 
     if not path.is_dir():
         return path
     if kind is None:
-        raise DatasetError(f"{path} is a folder: say which kind to take, or name the JSON file")
-    return annotation_path(path, split or "valid", kind_of(kind, bbox))
+        raise DatasetError(
+            f"{path} is a folder: say which kind to take (amodal, visible or joint), or name the "
+            "JSON file"
+        )
+    file = annotation_path(path, split or "valid", kind_of(kind, bbox))
+    if split is None and not file.is_file():
+        there = sorted(file.parent.glob(file.name.replace("valid", "*", 1)))
+        return there[0] if len(there) == 1 else file
+    return file
 
 
 def _load(file: SailvosFile, position: int) -> Clip:

@@ -6,7 +6,7 @@ Source: spec common sections 1.4 and 5.1 to 5.4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -14,7 +14,7 @@ from vidseg_common.datasets.annotations import Category, Track, Video
 from vidseg_common.datasets.json_masks import is_finite, parse_segmentation
 from vidseg_common.datasets.problem_log import ProblemLog
 from vidseg_common.errors import MaskError
-from vidseg_common.rle import RLE
+from vidseg_common.rle import RLE, area
 from vidseg_common.rle_batch import are_good
 
 __all__ = ["OCCLUSION_LEVELS", "parse_category", "parse_track", "parse_video", "take_id"]
@@ -28,7 +28,9 @@ _TRACK_FIELDS = (
     *("occlusion", "width", "height", "length"),
 )
 _BOX_TOLERANCE = 1.0
-"""Pixels by which a box may leave the frame: files round in several ways."""
+"""Pixels by which a box or polygon may leave the frame: files round in several ways."""
+_LONGEST_EMPTY = 7
+"""Characters of the largest number that a run-length string holds."""
 
 
 def take_id(
@@ -118,7 +120,7 @@ def parse_track(entry: dict[str, Any], number: int, video: Video, log: ProblemLo
     _note_oddities(entry, where, masks, lists, video, log)
     return Track(
         id=number,
-        category_id=entry["category_id"],
+        category_id=entry.get("category_id", 0),
         segmentations=masks,
         is_crowd=crowd == 1,
         **lists,
@@ -290,11 +292,24 @@ def _note_oddities(
             if (mask is None) != (value is None):
                 message = "null, but there is a mask" if mask else "a value, but there is no mask"
                 log.note(f"{where}, frame {frame_idx}", field, message)
+    size = f"{video.height}x{video.width} (height x width)"
     for frame_idx, box in enumerate(lists["bboxes"] or ()):
         if box is not None and not _box(box) and not _is_inside(box, video):
-            size = f"{video.height}x{video.width}"
-            message = f"the box {box} reaches out of the frame of {size} (height x width)"
+            message = f"the box {box} reaches out of the frame of {size}"
             log.note(f"{where}, frame {frame_idx}", "bboxes", message)
+    for frame_idx, (mask, value) in enumerate(zip(masks, entry["segmentations"], strict=True)):
+        if isinstance(value, list) and not _is_inside(_box_around(value), video):
+            message = f"a polygon reaches out of the frame of {size}"
+            log.note(f"{where}, frame {frame_idx}", "segmentations", message)
+        # A mask without pixels is a single number, which makes most masks quick to pass over.
+        if mask is not None and len(mask["counts"]) <= _LONGEST_EMPTY and not area(mask):
+            log.note(f"{where}, frame {frame_idx}", "segmentations", "the mask has no pixel")
+
+
+def _box_around(polygons: Sequence[Sequence[float]]) -> list[float]:
+    xs = [x for polygon in polygons for x in polygon[0::2]]
+    ys = [y for polygon in polygons for y in polygon[1::2]]
+    return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
 
 
 def _is_inside(box: list[float], video: Video) -> bool:

@@ -141,18 +141,20 @@ class YoutubeVisLoader:
         self.has_annotations = True
         where = f"item {entry.position} of annotations"
         number = take_id(entry.value, where, self._track_ids, self.log)
-        if number is None:
+        given = entry.value.get("id") if isinstance(entry.value, dict) else None
+        if type(given) is not int:
             return
-        self._track_ids.add(number)
-        video = self._video_of(entry.value, f"annotation {number}")
+        self._track_ids.add(given)
+        video, is_category = self._references_of(entry.value, f"annotation {given}")
         if video is None:
             return
-        track = parse_track(entry.value, number, video, self.log)
-        if track is not None:
+        # What cannot be used is looked at as well, so that all that is wrong is told at once.
+        track = parse_track(entry.value, given, video, self.log)
+        if track is not None and is_category and number is not None:
             self._positions.setdefault(video.id, []).append(self._tracks.append(track))
 
-    def _video_of(self, annotation: dict[str, Any], where: str) -> Video | None:
-        """The video of an annotation, None where that or the category is not in the file."""
+    def _references_of(self, annotation: dict[str, Any], where: str) -> tuple[Video | None, bool]:
+        """The video of an annotation, None where it is not in the file; whether its category is."""
         video_id, category_id = annotation.get("video_id"), annotation.get("category_id")
         is_category = type(category_id) is int and category_id in self.categories
         if not is_category:
@@ -160,11 +162,11 @@ class YoutubeVisLoader:
             known = f"the categories of the file{f' ({title})' if title else ''}"
             self.log.error(where, "category_id", f"{category_id!r:.40} is not among {known}")
         if type(video_id) is int and video_id in self.videos:
-            return self.videos[video_id] if is_category else None
+            return self.videos[video_id], is_category
         if type(video_id) is not int or video_id not in self._unusable:
             message = f"{video_id!r:.40} is not among the videos of the file"
             self.log.error(where, "video_id", message)
-        return None
+        return None, is_category
 
 
 def with_unique_names(videos: list[Video]) -> list[Video]:
