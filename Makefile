@@ -104,12 +104,15 @@ data-stcn: setup  ## Download the data sets [ARGS="--yes"]
 
 # --- stemseg --------------------------------------------------------------------------------------
 
-.PHONY: train-stemseg eval-stemseg predict-stemseg parity-stemseg bench-stemseg weights-stemseg
+.PHONY: train-stemseg overfit-stemseg eval-stemseg predict-stemseg parity-stemseg bench-stemseg weights-stemseg
 
 train-stemseg: setup  ## Train a stage [CFG=davis_1 GPUS=1 ID=name INITIAL=weights.pth RESUME=checkpoint.pth ARGS=...]
 	$(LAUNCH) stemseg/training/main.py --cfg $(or $(CFG),davis_1).yaml --model_dir $(or $(ID),$(or $(CFG),davis_1)) \
 	  $(if $(filter-out 1,$(GPUS)),--allow_multigpu) \
 	  $(if $(INITIAL),--initial_ckpt '$(INITIAL)') $(if $(RESUME),--restore_session '$(RESUME)') $(ARGS)
+
+overfit-stemseg: setup  ## Learn two synthetic clips from random weights, record J&F (10 minutes on 2 cores) [ARGS=...]
+	$(RUN) benchmarks/overfit_stemseg.py $(ARGS)
 
 eval-stemseg: setup  ## Segment and score a data set [DATASET=davis MODEL=davis.pth OUT=runs/stemseg-davis ARGS=...]
 	$(BIN)/stemseg eval $(or $(MODEL),saves/stemseg/$(or $(DATASET),davis).pth) --dataset $(or $(DATASET),davis) \
