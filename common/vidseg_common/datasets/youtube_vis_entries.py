@@ -6,9 +6,14 @@ Source: spec common sections 1.4 and 5.1 to 5.4.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
+from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import Any
+
+import numpy as np
 
 from vidseg_common.datasets.annotations import Category, Track, Video
 from vidseg_common.datasets.json_masks import is_finite, parse_segmentation
@@ -27,6 +32,8 @@ _TRACK_FIELDS = (
     *("id", "video_id", "category_id", "iscrowd", "segmentations", "areas", "bboxes"),
     *("occlusion", "width", "height", "length"),
 )
+_SIZE, _COUNTS = itemgetter("size"), itemgetter("counts")
+_FINITE = 1e300
 _BOX_TOLERANCE = 1.0
 """Pixels by which a box or polygon may leave the frame: files round in several ways."""
 _LONGEST_EMPTY = 7
@@ -91,7 +98,9 @@ def name_of_video(number: int, file_names: Collection[str]) -> str:
     return folder or str(number)
 
 
-def parse_track(entry: dict[str, Any], number: int, video: Video, log: ProblemLog) -> Track | None:
+def parse_track(
+    entry: dict[str, Any], number: int, video: Video, log: ProblemLog, *, thorough: bool = True
+) -> Track | None:
     """Reads an annotation whose ids are known to be good.
 
     Args:
@@ -99,15 +108,16 @@ def parse_track(entry: dict[str, Any], number: int, video: Video, log: ProblemLo
         number: its id.
         video: the video it belongs to.
         log: gets what is wrong.
+        thorough: decode run lengths to see that they are good, and note oddities.
 
     Returns:
         The object, None where its masks cannot be used.
     """
     where = f"annotation {number}"
-    masks = parse_masks(entry, where, video.num_frames, (video.height, video.width), log)
+    size = (video.height, video.width)
+    masks = parse_masks(entry, where, video.num_frames, size, log, check_runs=thorough)
     lists: dict[str, Any] = {
-        field: _frame_values(entry, field, where, video.num_frames, read, log)
-        for field, read in (("areas", _area), ("bboxes", _box), ("occlusion", _level))
+        field: _frame_values(entry, field, where, video.num_frames, log) for field in _EXPECTED
     }
     for field in ("areas", "bboxes"):
         if entry.get(field) is None:
@@ -117,7 +127,8 @@ def parse_track(entry: dict[str, Any], number: int, video: Video, log: ProblemLo
         log.error(where, "iscrowd", f"expected 0 or 1, found {crowd!r:.40}")
     if masks is None:
         return None
-    _note_oddities(entry, where, masks, lists, video, log)
+    if thorough:
+        _note_oddities(entry, where, masks, lists, video, log)
     return Track(
         id=number,
         category_id=entry.get("category_id", 0),
@@ -167,24 +178,24 @@ def _plain_masks(
     values: list[Any], size: tuple[int, int], check_runs: bool
 ) -> list[RLE | None] | None:
     """Reads good masks of compressed run lengths, much faster than one by one; else None."""
-    height, width = size
-    masks: list[RLE | None] = []
-    strings: list[str] = []
-    for value in values:
-        if value is None:
-            masks.append(None)
-            continue
-        if type(value) is not dict:
-            return None
-        found, counts = value.get("size"), value.get("counts")
-        # Two comparisons: 360.0 and True would pass the first.
-        if found != [height, width] or type(found[0]) is not int or type(found[1]) is not int:
-            return None
-        if type(counts) is not str:
-            return None
-        strings.append(counts)
-        masks.append({"size": found, "counts": counts})
-    return masks if not check_runs or are_good(strings, height * width) else None
+    given = [value for value in values if value is not None]
+    if set(map(type, given)) - {dict}:
+        return None
+    try:
+        sizes, counts = list(map(_SIZE, given)), list(map(_COUNTS, given))
+    except KeyError:
+        return None
+    # Two comparisons: 360.0 and True would pass the first.
+    if sizes.count(list(size)) != len(sizes) or set(map(type, chain(*sizes))) - {int}:
+        return None
+    kinds = set(map(type, counts))
+    if kinds - {str} and (check_runs or kinds - {np.ndarray}):
+        return None
+    if check_runs and not are_good(counts, size[0] * size[1]):
+        return None
+    if set(map(len, given)) <= {2}:
+        return values
+    return [v if v is None else {"size": v["size"], "counts": v["counts"]} for v in values]
 
 
 def _size(entry: Mapping[str, Any], field: str, where: str, log: ProblemLog) -> int | None:
@@ -204,8 +215,7 @@ def _file_names(entry: Mapping[str, Any], where: str, log: ProblemLog) -> list[s
         if not isinstance(name, str) or not name:
             log.error(where, "file_names", f"expected names of images, found {name!r:.40}")
             return None
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts:
+        if name.startswith("/") or (".." in name and ".." in PurePosixPath(name).parts):
             log.error(where, "file_names", f"{name!r} leads out of the folder of images")
             return None
     return names
@@ -231,7 +241,6 @@ def _frame_values(
     field: str,
     where: str,
     num_frames: int,
-    read: Callable[[Any], str],
     log: ProblemLog,
 ) -> list[Any] | None:
     """A list with one value or null per frame as the file has it, None where it is absent.
@@ -241,32 +250,62 @@ def _frame_values(
         field: name of the list.
         where: what messages call the annotation.
         num_frames: T.
-        read: tells what was expected instead of a bad value, "" for a good one.
         log: gets what is wrong.
     """
     if entry.get(field) is None or not _has_length(entry, field, where, num_frames, log):
         return None
-    for frame_idx, value in enumerate(entry[field]):
-        expected = "" if value is None else read(value)
-        if expected:
-            log.error(f"{where}, frame {frame_idx}", field, f"{expected}, found {value!r:.60}")
+    are_all_good, is_good, expected = _EXPECTED[field]
+    given = [value for value in entry[field] if value is not None]
+    if given and not are_all_good(given):
+        for frame_idx, value in enumerate(entry[field]):
+            if value is not None and not is_good(value):
+                message = f"expected {expected} or null, found {value!r:.60}"
+                log.error(f"{where}, frame {frame_idx}", field, message)
     return list(entry[field])
 
 
-def _area(value: Any) -> str:
-    return "" if is_finite(value) and value >= 0 else "expected a number of pixels or null"
+def _are_finite(values: list[Any]) -> bool:
+    # A NaN may hide from the greatest value, but not from the sum.
+    is_number = not set(map(type, values)) - {int, float}
+    return is_number and max(map(abs, values)) < _FINITE and not math.isnan(sum(values))
 
 
-def _box(value: Any) -> str:
+def _is_area(value: Any) -> bool:
+    return is_finite(value) and value >= 0
+
+
+def _are_areas(values: list[Any]) -> bool:
+    """Whether all are areas; errs on the side of False, as the other checks of many values."""
+    return _are_finite(values) and min(values) >= 0
+
+
+def _is_box(value: Any) -> bool:
     is_box = isinstance(value, list) and len(value) == 4 and all(map(is_finite, value))
-    if not is_box or value[2] < 0 or value[3] < 0:
-        return "expected a box [x, y, width, height] of finite numbers or null"
-    return ""
+    return is_box and value[2] >= 0 and value[3] >= 0
 
 
-def _level(value: Any) -> str:
-    is_level = isinstance(value, str) and value in OCCLUSION_LEVELS
-    return "" if is_level else f"expected {', '.join(OCCLUSION_LEVELS)} or null"
+def _are_boxes(values: list[Any]) -> bool:
+    if set(map(type, values)) != {list} or set(map(len, values)) != {4}:
+        return False
+    numbers = list(chain(*values))
+    return _are_finite(numbers) and min(numbers[2::4]) >= 0 and min(numbers[3::4]) >= 0
+
+
+def _is_level(value: Any) -> bool:
+    return isinstance(value, str) and value in OCCLUSION_LEVELS
+
+
+def _are_levels(values: list[Any]) -> bool:
+    return set(map(type, values)) == {str} and not set(values) - set(OCCLUSION_LEVELS)
+
+
+# Of a list with one value per frame: a fast check of all values, one of a single value, and what
+# is expected.
+_EXPECTED: dict[str, tuple[Callable[[list[Any]], bool], Callable[[Any], bool], str]] = {
+    "areas": (_are_areas, _is_area, "a number of pixels"),
+    "bboxes": (_are_boxes, _is_box, "a box [x, y, width, height] of finite numbers"),
+    "occlusion": (_are_levels, _is_level, ", ".join(OCCLUSION_LEVELS)),
+}
 
 
 def _note_oddities(
@@ -294,7 +333,7 @@ def _note_oddities(
                 log.note(f"{where}, frame {frame_idx}", field, message)
     size = f"{video.height}x{video.width} (height x width)"
     for frame_idx, box in enumerate(lists["bboxes"] or ()):
-        if box is not None and not _box(box) and not _is_inside(box, video):
+        if box is not None and _is_box(box) and not _is_inside(box, video):
             message = f"the box {box} reaches out of the frame of {size}"
             log.note(f"{where}, frame {frame_idx}", "bboxes", message)
     for frame_idx, (mask, value) in enumerate(zip(masks, entry["segmentations"], strict=True)):

@@ -19,6 +19,7 @@ import numpy as np
 from vidseg_common.datasets.annotations import AnnotationSet, Clip, Track
 from vidseg_common.datasets.json_stream import JsonEntry
 from vidseg_common.datasets.problem_log import ProblemLog
+from vidseg_common.datasets.track_json import load_track
 from vidseg_common.datasets.youtube_vis import read, read_results
 from vidseg_common.datasets.youtube_vis_entries import parse_track
 from vidseg_common.datasets.youtube_vis_loader import YoutubeVisLoader, with_unique_names
@@ -26,7 +27,7 @@ from vidseg_common.datasets.youtube_vis_results import ResultsLoader
 
 __all__ = ["open_annotations", "open_results"]
 
-_BLOCK = 1 << 22
+_BLOCK = 1 << 18  # stays in the cache
 _VIDEO_ID = re.compile(rb'"video_id"\s*:\s*(\d+)')
 _ID = re.compile(rb'"id"\s*:\s*(\d+)')
 _ANNOTATIONS = b'"annotations"'
@@ -63,7 +64,7 @@ class _Tracks:
         """
         for start, end, number in self.places.get(video_id, ()):
             try:
-                entry = json.loads(self.content[start:end])
+                entry = load_track(self.content[start:end])
             except ValueError as error:
                 log.error(f"entry {number}", "", f"not JSON: {error}")
                 continue
@@ -76,7 +77,9 @@ class _Tracks:
 def open_annotations(path: str | Path, *, images: str | Path | None = None) -> AnnotationSet:
     """Reads a data set as `youtube_vis.read`, but annotations when their video is loaded.
 
-    What is wrong in an annotation shows then. A file of another shape is read at once.
+    What is wrong in an annotation shows then. Run lengths are not decoded here at all: metrics do
+    so, and name the track that is malformed. Counts that the file has as a list are an array. A
+    file of another shape is read at once.
 
     Args:
         path: the JSON file.
@@ -103,7 +106,7 @@ def open_annotations(path: str | Path, *, images: str | Path | None = None) -> A
                 fault = f"{category!r:.40} is not among the categories of the file"
                 log.error(where, "category_id", fault)
             else:
-                found.append(parse_track(entry, number, video, log))
+                found.append(parse_track(entry, number, video, log, thorough=False))
         log.raise_errors("the file of annotations")
         return Clip(video, [track for track in found if track is not None])
 
@@ -132,12 +135,12 @@ def open_results(path: str | Path, truth: AnnotationSet) -> AnnotationSet:
     tracks = _index_results(Path(path), {video.id for video in truth.videos})
     if tracks is None:
         return read_results(path, truth)
-    videos = list(truth.videos)
+    videos, loader = list(truth.videos), ResultsLoader(Path(path), truth)
 
     def load(i: int) -> Clip:
-        loader = ResultsLoader(Path(path), truth)
+        loader.log = ProblemLog(Path(path))
         found = [
-            loader.parse(entry, number, check_runs=False)
+            loader.parse(entry, number, thorough=False)
             for number, entry in tracks.entries(videos[i].id, loader.log)
         ]
         loader.log.raise_errors("the file of results")
@@ -225,7 +228,8 @@ def _objects(content: mmap.mmap, level: int) -> Iterator[tuple[int, int]]:
     depth, start = 0, 0
     for offset in range(0, len(content), _BLOCK):
         codes = np.frombuffer(content[offset : offset + _BLOCK], np.uint8)
-        braces = np.flatnonzero((codes == _OPEN) | (codes == _CLOSE))
+        braces = np.flatnonzero(codes >= _OPEN)  # few other characters are
+        braces = braces[(codes[braces] == _OPEN) | (codes[braces] == _CLOSE)]
         steps = np.where(codes[braces] == _OPEN, 1, -1)
         depths = depth + steps.cumsum()
         depth = int(depths[-1]) if len(depths) else depth

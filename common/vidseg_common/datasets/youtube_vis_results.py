@@ -255,13 +255,13 @@ class ResultsLoader:
             image_root=self._truth.image_root if self._truth else None,
         )
 
-    def parse(self, entry: Any, number: int, *, check_runs: bool = True) -> Track | None:
+    def parse(self, entry: Any, number: int, *, thorough: bool = True) -> Track | None:
         """Turns one result into a track; None, with errors in the log, where it cannot be used.
 
         Args:
             entry: the result.
             number: its place in the file, from 1.
-            check_runs: decode the run lengths to see that they are good.
+            thorough: decode run lengths to see that they are good, and note the forms of masks.
         """
         where = f"result {number}"
         if not isinstance(entry, dict):
@@ -282,10 +282,11 @@ class ResultsLoader:
             return None
         where = f"{where} (video {video.id})"
         size = (video.height, video.width)
-        masks = parse_masks(entry, where, video.num_frames, size, self.log, check_runs=check_runs)
+        masks = parse_masks(entry, where, video.num_frames, size, self.log, check_runs=thorough)
         if masks is None:
             return None
-        self._note_forms(entry, where)
+        if thorough:
+            self._note_forms(entry, where)
         if score is None or not is_finite(score) or not is_category:
             return None
         return Track(number, entry["category_id"], masks, score=float(score), extra=extra)

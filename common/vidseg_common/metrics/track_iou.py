@@ -10,7 +10,7 @@ K tracks, T frames, M masks, N runs, D detections, G ground truths.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, cast
@@ -165,27 +165,45 @@ def _counts(
 
     A frame without mask has an empty mask.
     """
-    empty: Mask = {"size": size, "counts": counts_to_string([size[0] * size[1]])}
     counts: list[Any] = []
     for name, track in zip(names, tracks, strict=True):
         if len(track) != num_frames:
             raise MaskError(f"{name} has {len(track)} masks, the video {num_frames} frames")
-        masks = [empty if mask is None else mask for mask in track]
-        if list(map(_SIZE, masks)).count(size) != num_frames:
-            _raise_other_size(name, masks, size)
-        counts += map(_COUNTS, masks)
-    if set(map(type, counts)) <= {str}:
-        return counts
+        masks = [mask for mask in track if mask is not None]
+        if list(map(_SIZE, masks)).count(size) != len(masks):
+            _raise_other_size(name, track, size)
+        if len(masks) == num_frames:
+            counts += map(_COUNTS, masks)
+        else:
+            counts += [None if mask is None else mask["counts"] for mask in track]
+    kinds = set(map(type, counts)) - {type(None)}
+    empty = np.array([size[0] * size[1], 0])
+    if kinds <= {str}:
+        string = counts_to_string(empty[:1])
+        return [string if one is None else one for one in counts] if None in counts else counts
+    if kinds == {np.ndarray} and _are_plain(one for one in counts if one is not None):
+        return [empty if one is None else one for one in counts]
     places = ((name, frame_idx) for name in names for frame_idx in range(num_frames))
     return [
-        _counts_of({"size": size, "counts": one}, f"{name}, frame {frame_idx}")
+        empty if one is None else _even(one, size, f"{name}, frame {frame_idx}")
         for one, (name, frame_idx) in zip(counts, places, strict=True)
     ]
 
 
-def _raise_other_size(name: str, masks: Sequence[Mask], size: list[int]) -> None:
+def _are_plain(arrays: Iterable[NDArray[Any]]) -> bool:
+    """Whether all are pairs of runs, as wide numbers."""
+    return all(one.dtype == np.int64 and one.ndim == 1 and not len(one) & 1 for one in arrays)
+
+
+def _even(counts: Any, size: list[int], where: str) -> Ints:
+    """Runs of whatever form, with one of no ones where the last is missing."""
+    runs = _counts_of({"size": size, "counts": counts}, where)
+    return np.append(runs, 0) if len(runs) & 1 else runs
+
+
+def _raise_other_size(name: str, masks: Sequence[Mask | None], size: list[int]) -> None:
     for frame_idx, mask in enumerate(masks):
-        if list(mask["size"]) != size:
+        if mask is not None and list(mask["size"]) != size:
             raise MaskError(
                 f"{name}, frame {frame_idx}: the mask has size {list(mask['size'])}, "
                 f"the video {size}"
@@ -213,11 +231,8 @@ def _runs_of(counts: Sequence[str] | Sequence[Ints]) -> Runs | None:
     """Runs of whatever form; None where a string is malformed."""
     if isinstance(counts[0], str):
         return decode_runs(cast(Sequence[str], counts))
-    lengths = np.fromiter(map(len, counts), np.int64, len(counts))
-    is_padded = (lengths & 1).astype(bool)
-    none = np.zeros(1, np.int64)
-    parts = [part for one in counts for part in ((one, none) if len(one) & 1 else (one,))]
-    return Runs(np.concatenate(parts), (lengths + is_padded) // 2, is_padded)
+    lengths = np.fromiter(map(len, counts), np.int64, len(counts)) // 2
+    return Runs(np.concatenate(counts), lengths, np.zeros(len(counts), bool))
 
 
 def _decode_block(
@@ -237,7 +252,8 @@ def _decode_block(
     # Within a frame: the first change, and the last one that ends a run of ones.
     offsets = np.arange(len(starts), dtype=dtype) * dtype(num_pixels)
     first = changes[2 * starts] - offsets
-    last = changes[2 * stops - 1 - 2 * runs.is_padded * (runs.lengths > 1)] - offsets
+    is_open = (runs.values[2 * stops - 1] == 0) & (runs.lengths > 1)
+    last = changes[2 * stops - 1 - 2 * is_open] - offsets
     spans = np.stack([first, last], axis=1) * (areas > 0)[:, None]
     bounds = np.append(2 * starts[::num_frames], len(changes)).tolist()
     per_track = [

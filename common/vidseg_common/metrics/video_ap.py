@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from typing import Literal
 
@@ -44,6 +44,7 @@ _OCCLUSIONS = (
     Range("medium", 0.25, 0.5),
     Range("heavy", 0.5, 1.0),
 )
+_MOST_TRACKS = 128  # predictions whose decoded masks are held before they are compared
 _OCCLUSION_SCORES = {"no_occlusion": 0.0, "slight_occlusion": 0.25, "severe_occlusion": 0.75}
 
 YTVIS = Protocol(areas=_AREAS)
@@ -153,9 +154,9 @@ def _match_video(
         missing = sorted(of_truth - set(known))
         raise DatasetError(f"annotations of category {missing[0]}, which the data set lacks")
     of_predictions = {track.category_id for track in pair.predictions}
+    categories = sorted(of_truth | (of_predictions & set(known)))
     groups = {
-        category: match(_group(pair, category, protocol), protocol)
-        for category in sorted(of_truth | (of_predictions & set(known)))
+        category: match(group, protocol) for category, group in _groups(pair, categories, protocol)
     }
     notes = left_out(pair.predictions, known)
     if len(protocol.levels) > 1:
@@ -165,10 +166,38 @@ def _match_video(
     return VideoMatches(video.id, video.name, groups), notes
 
 
-def _group(pair: ClipPair, category: int, protocol: Protocol) -> Group:
-    dets, gts = _tracks_of(pair, category, protocol.max_dets[-1])
-    det_masks = _decode(dets, pair.truth, "prediction")
-    gt_masks = _decode(gts, pair.truth, "annotation")
+def _groups(
+    pair: ClipPair, categories: Sequence[int], protocol: Protocol
+) -> Iterator[tuple[int, Group]]:
+    """The groups of some classes, of which as many are decoded together as fit."""
+    held: list[tuple[int, list[Track], list[Track]]] = []
+    for position, category in enumerate(categories):
+        held.append((category, *_tracks_of(pair, category, protocol.max_dets[-1])))
+        if position == len(categories) - 1 or sum(len(d) for _, d, _ in held) > _MOST_TRACKS:
+            yield from _decoded_groups(pair.truth, held, protocol)
+            held = []
+
+
+def _decoded_groups(
+    clip: Clip, parts: Sequence[tuple[int, list[Track], list[Track]]], protocol: Protocol
+) -> Iterator[tuple[int, Group]]:
+    det_masks = _decode([track for _, dets, _ in parts for track in dets], clip, "prediction")
+    gt_masks = _decode([track for _, _, gts in parts for track in gts], clip, "annotation")
+    d = g = 0
+    for category, dets, gts in parts:
+        d, g = d + len(dets), g + len(gts)
+        found = det_masks.select(np.arange(d - len(dets), d))
+        wanted = gt_masks.select(np.arange(g - len(gts), g))
+        yield category, _group(dets, gts, found, wanted, protocol)
+
+
+def _group(
+    dets: Sequence[Track],
+    gts: Sequence[Track],
+    det_masks: TrackMasks,
+    gt_masks: TrackMasks,
+    protocol: Protocol,
+) -> Group:
     has_levels = len(protocol.levels) > 1
     return Group(
         scores=np.array([track.score for track in dets], np.float64),
