@@ -5,6 +5,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cli_data import make_set, run, square
 
@@ -13,6 +14,7 @@ from vidseg_common.datasets.annotations import AnnotationSet
 from vidseg_common.errors import DatasetError, UserError
 from vidseg_common.evaluation_report import csv_text
 from vidseg_common.formats import FORMATS
+from vidseg_common.masks import read_indices, write_mask
 from vidseg_common.metric_registry import METRICS
 
 #: Ground truth of each metric, and the number that is 1 for perfect results.
@@ -202,6 +204,17 @@ def test_the_whole_of_a_folder(data: AnnotationSet, tmp_path: Path) -> None:
     run("evaluate", *flags, "--all-frames", "--videos", "v1", "--void", "255", "-o", out)
     result = json.loads((out / "result.json").read_text())
     assert {row["sequence"] for row in result["objects"]} == {"v1"}
+
+
+def test_ids_that_never_agree_are_told(
+    data: AnnotationSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = prepare(data, "folder", tmp_path, data)
+    for path in (tmp_path / "pred").rglob("*.png"):
+        mask = read_indices(path)
+        write_mask(path, np.where(mask > 0, mask + 10, 0).astype(np.uint8))
+    assert run("evaluate", *flags) == 0
+    assert "no object has a pixel in common" in capsys.readouterr().err
 
 
 def test_masks_alone_are_enough_for_davis(data: AnnotationSet, tmp_path: Path) -> None:

@@ -296,6 +296,16 @@ def test_bad_files_of_all_sequences_are_listed(small, workers):
     assert "b/00002.png: not an image" in message
 
 
+def test_bad_files_are_listed_beside_missing_ones(small):
+    write_mask(small / "pred/a/00001.png", np.zeros((20, 31), np.uint8))
+    (small / "pred/b/00002.png").unlink()
+    with pytest.raises(DatasetError) as caught:
+        score(small, ["a", "b"])
+    assert "2 problem(s)" in str(caught.value)
+    assert "b: missing prediction" in str(caught.value)
+    assert "a/00001.png is 31x20 pixels" in str(caught.value)
+
+
 def test_missing_folders_and_short_sequences(small):
     for t in range(1, 5):
         (small / f"gt/b/0000{t}.png").unlink()

@@ -27,6 +27,7 @@ from vidseg_common.metrics.davis_score import (
     Mode,
     ScoreChunk,
     ScoreJob,
+    read_pair,
     score_chunk,
 )
 from vidseg_common.metrics.jf_result import METRICS, JFResult, JFRow, Metric, row_of
@@ -105,7 +106,7 @@ def evaluate_davis(
     if not chosen or len(chosen) != len(set(metrics)):
         raise DatasetError(f"metrics are J, F or both, not {', '.join(metrics) or 'none'}")
     plans, problems = _plan_all(Path(gt_root), Path(results_root), sequences, task, binary)
-    _raise_all(problems)
+    _raise_all([*problems, *_unusable(plans)] if problems else [])
     jobs = _cut(plans, _mode(task, binary), "F" in chosen, workers)
     sizes = [len(job.pairs) for job in jobs]
     chunks = run_jobs(score_chunk, jobs, sizes, workers=workers, progress=progress)
@@ -154,6 +155,19 @@ def _plan_all(
         else:
             problems += [f"{sequence}: missing prediction {path}" for path in missing]
     return plans, problems
+
+
+def _unusable(plans: Sequence[_Plan]) -> list[str]:
+    """What is wrong with predictions that are there, to be told along with those that are not."""
+    problems: list[str] = []
+    for plan in plans:
+        for gt_path, pred_path in plan.pairs:
+            if pred_path.is_file():
+                try:
+                    read_pair(gt_path, pred_path)
+                except MaskError as error:
+                    problems.append(f"{plan.sequence}: {error}")
+    return problems
 
 
 def _annotations(folder: Path) -> list[Path]:

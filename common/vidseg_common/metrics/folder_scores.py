@@ -123,9 +123,12 @@ def evaluate(
         found = evaluate_folders(masks, results, void=void, frames=frames,
                                  skip_first_and_last=not all_frames, **common)  # type: ignore[arg-type]  # fmt: skip
         rows = [_object(r.sequence, r.object_id, r.j, r.f) for r in found.rows]
-        left_out = tuple(f"no results for, and not scored: {name}" for name in found.skipped)
+        notes = [f"no results for, and not scored: {name}" for name in found.skipped]
+        if rows and not any(row["J"] for row in rows):
+            notes.append("no object has a pixel in common with the prediction of its id; values of "
+                         "both sides are compared as they are (davis2016 merges them)")  # fmt: skip
         content = found.to_json()
-        return FolderScores(content["global"], rows, found.csv(), content, left_out)
+        return FolderScores(content["global"], rows, found.csv(), content, tuple(notes))
     return _davis(metric, truth, results, split or "val", resolution, videos, common)
 
 
