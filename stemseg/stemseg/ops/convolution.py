@@ -101,12 +101,14 @@ class TapConv:
     """A 3x3x3 convolution as a sum of 3x3 convolutions of frames, without bias.
 
     Args:
-        weight: (D, C, 3, 3, 3), the first of the last three axes is time.
+        weight: (D, C, 3, 3, 3) float32, the first of the last three axes is time.
+        dtype: of the direct form. Winograd's stays in float32, which is faster on a CPU than the
+            direct form in half precision.
         workspace: of Winograd's form.
     """
 
-    def __init__(self, weight: Tensor, workspace: Workspace) -> None:
-        self.weight = weight
+    def __init__(self, weight: Tensor, dtype: torch.dtype, workspace: Workspace) -> None:
+        self.weight = weight.to(dtype)
         taps = weight.permute(2, 0, 1, 3, 4)  # K, D, C, 3, 3
         self.winograd = WinogradTaps(taps, workspace) if suits_winograd(weight) else None
         self._joined: dict[tuple[int, ...], Tensor] = {}
@@ -120,7 +122,7 @@ class TapConv:
         _, H, W = frames[0].shape
         size = (*target_size(H, W), self.weight.shape[0])
         # Results of their own memory: some outlive the others.
-        targets = [frames[0].new_empty(size) for _ in range(num_out)]
+        targets = [torch.empty(size) for _ in range(num_out)]
         self.winograd(frames, terms, targets)
         return [target[:H, :W].permute(2, 0, 1) for target in targets]
 
@@ -135,7 +137,7 @@ class TapConv:
         results = []
         for sources in taps:
             joined = torch.cat([frames[i].permute(1, 2, 0) for i in sources.values()], -1)
-            x = joined.permute(2, 0, 1)[None]  # 1, K*C, H, W
+            x = joined.to(self.weight.dtype).permute(2, 0, 1)[None]  # 1, K*C, H, W
             results.append(F.conv2d(x, self._weight_of(tuple(sources)), padding=1)[0])
         return results
 
