@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from pathlib import Path
 
-from stemseg.checkpoint import load_state, variant_shapes
 from stemseg.inference.settings import Choices
 from vidseg_common.config import ArgumentParser
-from vidseg_common.errors import CheckpointError
 from vidseg_common.metrics.parallel import positive_int
 
 #: Command-line name of a data set to its TRAINING.MODE and the configuration of its model.
@@ -19,7 +16,6 @@ DATASETS = {
     "ytvis": ("youtube_vis", "youtube_vis"),
     "kittimots": ("kitti_mots", "kitti_mots_2"),
 }
-_CONFIG_OF_VARIANT = dict(DATASETS.values())
 
 
 def say(*lines: str) -> None:
@@ -33,42 +29,6 @@ def metrics_folder(output: Path) -> Path:
     """Records and numbers go beside the results, whose folder holds nothing else."""
     named = output if output.name not in ("", "..") else output.resolve()
     return named.with_name(f"{named.name}_metrics")
-
-
-def check_checkpoint(path: Path) -> Path:
-    """The file of weights.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint")
-    return path
-
-
-def sha256_of(path: Path) -> str:
-    """Of a file of any size."""
-    with path.open("rb") as handle:
-        digest = hashlib.sha256()
-        while block := handle.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def guess_config(checkpoint: Path) -> str:
-    """The configuration whose network has the keys of a checkpoint.
-
-    Raises:
-        CheckpointError: none has; the message says what to do.
-    """
-    shapes = {key: tuple(value.shape) for key, value in load_state(checkpoint).items()}
-    for variant, expected in variant_shapes().items():
-        if shapes == expected:
-            return _CONFIG_OF_VARIANT[variant]
-    raise CheckpointError(
-        f"{checkpoint}: its keys are those of no published model ({', '.join(variant_shapes())}); "
-        "put the config.yaml of its training beside it, or name the data set with --dataset"
-    )
 
 
 def add_choice_flags(parser: ArgumentParser) -> None:
@@ -146,5 +106,4 @@ def choices_of(args: argparse.Namespace) -> Choices:
         resize_embeddings=args.resize_embeddings,
         frame_batch=args.frame_batch,
         clip_batch=args.clip_batch,
-        precision=args.precision,
     )

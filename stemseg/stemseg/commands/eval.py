@@ -13,18 +13,17 @@ from stemseg.checkpoint import load_network
 from stemseg.commands.common import (
     DATASETS,
     add_choice_flags,
-    check_checkpoint,
     choices_of,
     metrics_folder,
     say,
-    sha256_of,
 )
-from stemseg.config import Config, config_for_checkpoint, to_dict
+from stemseg.config import Config, to_dict
 from stemseg.evaluate import EvalPlan, evaluate
 from stemseg.inference.engine import Engine, EngineSettings
-from stemseg.inference.networks import PlainNetwork
+from stemseg.inference.networks import deploy
 from stemseg.inference.settings import engine_settings, max_tracks_of
 from stemseg.outputs.writers import WRITERS, ResultWriter
+from stemseg.weights import config_of, sha256_of
 from vidseg_common.config import ArgumentParser
 from vidseg_common.distributed import select_device
 from vidseg_common.errors import UserError
@@ -77,8 +76,7 @@ def build(args: argparse.Namespace) -> tuple[EvalPlan, Engine]:
         UserError: flags, weights or data are unusable.
     """
     mode, fallback = DATASETS[args.dataset]
-    check_checkpoint(args.model_path)
-    cfg = config_for_checkpoint(args.model_path, fallback, opts=args.opts)
+    cfg = config_of(args.model_path, fallback, opts=args.opts)
     settings = engine_settings(cfg, choices_of(args), mode)
     benchmark = open_benchmark(args.dataset, args.seqs)
     # Absolute paths stay as they are.
@@ -109,7 +107,10 @@ def _engine(args: argparse.Namespace, cfg: Config, settings: EngineSettings) -> 
     clustering_device = select_device(args.clustering_device) if args.clustering_device else device
     network = load_network(args.model_path, cfg, device=device)
     return Engine(
-        PlainNetwork(network), settings, device=device, clustering_device=clustering_device
+        deploy(network, args.precision),
+        settings,
+        device=device,
+        clustering_device=clustering_device,
     )
 
 
@@ -121,6 +122,7 @@ def _result_settings(
     return {
         "dataset": args.dataset,
         "weights": sha256_of(args.model_path),
+        "precision": args.precision,
         "max_tracks": writer.max_tracks,
         "inference": plain,
         "model": to_dict(cfg)["MODEL"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -16,15 +15,13 @@ from stemseg.checkpoint import load_network
 from stemseg.commands.common import (
     DATASETS,
     add_choice_flags,
-    check_checkpoint,
     choices_of,
-    guess_config,
     say,
-    sha256_of,
 )
-from stemseg.config import Config, config_for_checkpoint
+from stemseg.config import Config
 from stemseg.drawing import box_of
 from stemseg.inference.predictor import Predictor, VideoPrediction
+from stemseg.weights import config_of, sha256_of
 from vidseg_common.config import ArgumentParser
 from vidseg_common.datasets.category_names import standard_categories
 from vidseg_common.datasets.mots_files import CLASS_NAMES
@@ -62,13 +59,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         UserError: flags, weights, video or the output folder are unusable.
     """
     args = build_parser().parse_args(argv)
-    cfg = _config(args)
+    fallback = None if args.dataset is None else DATASETS[args.dataset][1]
+    cfg = config_of(args.model, fallback, opts=args.opts)
     device = select_device(args.device)
     predictor = Predictor(
         load_network(args.model, cfg, device=device),
         choices_of(args),
         device=device,
         clustering_device=select_device(args.clustering_device or str(device)),
+        precision=args.precision,
     )
     summary = predict_video(
         args.video,
@@ -89,17 +88,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"results in {args.output}",
     )
     return 0
-
-
-def _config(args: argparse.Namespace) -> Config:
-    check_checkpoint(args.model)
-    if args.dataset is not None:
-        fallback = DATASETS[args.dataset][1]
-    elif args.model.absolute().with_name("config.yaml").is_file():
-        fallback = ""
-    else:
-        fallback = guess_config(args.model)
-    return config_for_checkpoint(args.model, fallback, opts=args.opts)
 
 
 def category_names(cfg: Config) -> dict[int, str]:

@@ -31,7 +31,6 @@ from stemseg.model.network import HeadOutputs
 from vidseg_common.errors import VideoError
 
 MAP_STRIDE = 4
-Precision = Literal["fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,6 @@ class EngineSettings:
         foreground_channel: whether the last semantic channel is the foreground.
         frame_batch: frames that go through the backbone together.
         clip_batch: clips that go through the decoders together.
-        precision: number format of the network; all after it is in fp32.
     """
 
     clip_length: int
@@ -64,7 +62,6 @@ class EngineSettings:
     foreground_channel: bool = True
     frame_batch: int = 1
     clip_batch: int = 1
-    precision: Precision = "fp32"
 
 
 @dataclass
@@ -241,7 +238,7 @@ class _Run:
         """Encodes frames and does everything that they make possible."""
         if not images:
             return
-        with self._timed("model"), self._autocast():
+        with self._timed("model"):
             encoded = self.engine.network.encode_frames(torch.stack(images))
         for features in encoded:
             self.features[self.num_encoded] = features
@@ -266,10 +263,9 @@ class _Run:
                 self._decode(clips)
 
     def _decode(self, clips: list[Clip]) -> None:
-        with self._autocast():
-            outputs = self.engine.network.decode_clips(
-                [[self.features[t] for t in clip.frames] for clip in clips]
-            )
+        outputs = self.engine.network.decode_clips(
+            [[self.features[t] for t in clip.frames] for clip in clips]
+        )
         for i, clip in enumerate(clips):
             logits = None if outputs.semseg_logits is None else outputs.semseg_logits[i]
             maps = (outputs.embeddings[i], outputs.raw_bandwidths[i], outputs.seediness[i])
@@ -337,15 +333,6 @@ class _Run:
         on_cpu = labels.cpu().numpy()
         self.tracks.labels.append(on_cpu)
         self.tracks.statistics.add(frame, on_cpu)
-
-    def _autocast(self) -> torch.autocast:
-        kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-        precision = self.settings.precision
-        return torch.autocast(
-            self.engine.device.type,
-            kinds[precision] if precision != "fp32" else torch.bfloat16,
-            enabled=precision != "fp32",
-        )
 
     @contextmanager
     def _timed(self, stage: Literal["model", "clustering"]) -> Iterator[None]:

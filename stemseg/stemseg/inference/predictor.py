@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from stemseg.inference.engine import Engine, Stopwatch, VideoTracks
-from stemseg.inference.networks import PlainNetwork
+from stemseg.inference.networks import Precision, deploy
 from stemseg.inference.settings import Choices, engine_settings, max_tracks_of
 from stemseg.model.network import STEmSeg
 from stemseg.outputs.davis import masks_of_frame, rank_maps
@@ -90,10 +90,11 @@ class Predictor:
     """Finds, segments and tracks the objects of videos.
 
     Args:
-        network: in eval mode, on `device`; it carries its configuration.
+        network: in eval mode, on `device`; it carries its configuration and is not changed.
         choices: see `Choices`.
         device: of the network.
         clustering_device: of everything after it; None is the same.
+        precision: number format of the network; all after it is in fp32.
 
     Raises:
         ConfigError: choices that do not fit the network.
@@ -106,11 +107,12 @@ class Predictor:
         *,
         device: torch.device | str = "cpu",
         clustering_device: torch.device | str | None = None,
+        precision: Precision = "fp32",
     ) -> None:
         choices = choices or Choices()
         self.max_tracks = min(255, max_tracks_of(network.cfg, choices))
         self.engine = Engine(
-            PlainNetwork(network),
+            deploy(network, precision),
             engine_settings(network.cfg, choices),
             device=device,
             clustering_device=clustering_device,

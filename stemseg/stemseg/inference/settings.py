@@ -8,7 +8,7 @@ from stemseg.config import Config
 from stemseg.config_tree import Davis, KittiMots, YoutubeVis
 from stemseg.inference.classes import ClassKind
 from stemseg.inference.cluster import ClusterRule
-from stemseg.inference.engine import EngineSettings, Precision
+from stemseg.inference.engine import EngineSettings
 from stemseg.inference.preprocess import InputRule, input_dims
 from vidseg_common.errors import ConfigError
 
@@ -36,7 +36,6 @@ class Choices:
         resize_embeddings: cluster at the size of the network's input.
         frame_batch: frames that go through the backbone together.
         clip_batch: clips that go through the decoders together.
-        precision: number format of the network.
     """
 
     frame_overlap: int | None = None
@@ -48,7 +47,6 @@ class Choices:
     resize_embeddings: bool = False
     frame_batch: int = 1
     clip_batch: int = 1
-    precision: Precision = "fp32"
 
 
 def data_section(cfg: Config, mode: str | None = None) -> DataSection:
@@ -118,5 +116,4 @@ def engine_settings(cfg: Config, choices: Choices, mode: str | None = None) -> E
         foreground_channel=cfg.MODEL.SEMSEG.FOREGROUND_CHANNEL,
         frame_batch=choices.frame_batch,
         clip_batch=choices.clip_batch,
-        precision=choices.precision,
     )

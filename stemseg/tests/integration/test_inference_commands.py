@@ -15,6 +15,8 @@ import torch
 from stemseg.commands import eval as eval_command
 from stemseg.commands import predict
 from stemseg.evaluate import evaluate
+from stemseg.inference import predictor
+from stemseg.inference.networks import PlainNetwork
 from vidseg_common import rle
 from vidseg_common.errors import CheckpointError, ConfigError, DatasetError, UserError, VideoError
 from vidseg_common.masks import read_mask, write_mask
@@ -65,6 +67,7 @@ def write_dataset(fakes, tmp_path, monkeypatch, name, *, truth=True, lengths=(9,
     monkeypatch.setenv(VARIABLES[name], str(images))
     network = fakes.ColorNetwork(name)
     monkeypatch.setattr(eval_command, "load_network", lambda *_, **__: network)
+    monkeypatch.setattr(eval_command, "deploy", lambda network, _: PlainNetwork(network))
     return name, file, network
 
 
@@ -295,6 +298,7 @@ def test_the_original_command_line_starts():
 def predictor_network(fakes, monkeypatch):
     network = fakes.ColorNetwork("kittimots")
     monkeypatch.setattr(predict, "load_network", lambda *_, **__: network)
+    monkeypatch.setattr(predictor, "deploy", lambda network, _: PlainNetwork(network))
     return network
 
 

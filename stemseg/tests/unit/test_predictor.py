@@ -2,10 +2,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from stemseg.inference import predictor as module
+from stemseg.inference.networks import PlainNetwork
 from stemseg.inference.predictor import Predictor
 from stemseg.inference.settings import Choices
-from vidseg_common.errors import ConfigError
+from vidseg_common.errors import CheckpointError, ConfigError
+
+
+@pytest.fixture(autouse=True)
+def _plain(monkeypatch):
+    """The network of the tests is no module that could be prepared for inference."""
+    monkeypatch.setattr(module, "deploy", lambda network, _: PlainNetwork(network))
 
 
 def test_objects_masks_and_classes_of_a_video(fakes):
@@ -47,3 +56,26 @@ def test_an_overlap_as_long_as_the_clip_is_refused(fakes):
     predictor = Predictor(fakes.ColorNetwork(), Choices(frame_overlap=16))
     with pytest.raises(ConfigError, match="below their 16 frames"):
         predictor.predict(fakes.color_frames(fakes.color_masks(3, 1)))
+
+
+def test_the_public_names():
+    import stemseg
+
+    assert stemseg.Predictor is Predictor
+    assert stemseg.Choices is Choices
+    with pytest.raises(AttributeError, match="no attribute 'absent'"):
+        stemseg.absent  # noqa: B018
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        stemseg.load("absent.pth")
+
+
+def test_an_official_file_says_itself_what_it_is(tmp_path):
+    import stemseg
+    from stemseg.checkpoint import build_network
+    from stemseg.config import load_config
+
+    path = tmp_path / "model.pth"
+    torch.save({"model": build_network(load_config("davis_2")).state_dict()}, path)
+    network = stemseg.load(path)
+    assert network.cfg.TRAINING.MODE == "davis"
+    assert not network.training

@@ -229,12 +229,6 @@ def test_one_engine_takes_one_video_after_the_other(fakes):
     assert min(second.statistics.tracks) == 1
 
 
-def test_half_precision_finds_the_same_objects(fakes):
-    engine, _ = make_engine(fakes, choices=Choices(precision="bf16"))
-    tracks = engine.run(fakes.color_frames(fakes.color_masks(6, 2)))
-    assert len(tracks.statistics.tracks) == 2
-
-
 def test_speeds_are_told_per_stage(fakes):
     engine, _ = make_engine(fakes)
     times = engine.run(fakes.color_frames(fakes.color_masks(6, 2))).times
