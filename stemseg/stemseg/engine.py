@@ -111,7 +111,7 @@ class Trainer:
             saved = self.save() if self.iteration else None
             if stopped_by:
                 after = f"stopped by signal {stopped_by} after {self.iteration} iterations"
-                how = "the same command continues" if saved else "nothing was saved"
+                how = f"continue with --restore_session {saved}" if saved else "nothing was saved"
                 raise Interrupted(f"{after}; {how}")
         return self.iteration
 

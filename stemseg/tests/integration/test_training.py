@@ -15,6 +15,7 @@ from stemseg.config import load_config
 from vidseg_common.logging import read_jsonl
 
 TRAIN = Path(__file__).parents[2] / "training" / "main.py"
+SLURM = Path(__file__).parents[2] / "slurm" / "train.sbatch"
 
 # Runs main.py; after the third iteration it shows that it is there and waits to be let on.
 PAUSING = """
@@ -134,7 +135,7 @@ def test_interrupted_training_saves_and_continues(models, tiny_yaml, tmp_path):
     (tmp_path / "go").touch()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
-    assert "after 3 iterations; the same command continues" in err
+    assert "after 3 iterations; continue with --restore_session" in err
     assert "Traceback" not in err
     assert load(place / "run/000003.pth")["iterations"] == 3
     assert train.main(words(tiny_yaml, "run")) == 0
@@ -159,7 +160,7 @@ def test_two_processes_step_as_one_and_stop_together(models, tiny_yaml, tmp_path
     assert (tmp_path / "rank1.pth").exists(), text
     ranks = [load(tmp_path / f"rank{rank}.pth") for rank in (0, 1)]
     assert [rank["it"] for rank in ranks] == [4, 4], text
-    assert text.count("after 4 iterations; the same command continues") == 1
+    assert text.count("after 4 iterations; continue with --restore_session") == 1
     assert_same(ranks[0]["w"], ranks[1]["w"])
     place = models / "checkpoints/davis"
     saved = load(place / "two/000004.pth")
@@ -222,3 +223,32 @@ def test_second_run_in_a_folder_is_refused(models, tiny_yaml, tmp_path):
     process.communicate()
     assert done.returncode == 2
     assert "is in use by process" in done.stderr
+
+
+def test_cluster_script_hands_everything_on(tmp_path):
+    for name, body in (("scontrol", "echo node7; echo node8"), ("srun", 'printf "%s\\n" "$@"')):
+        tool = tmp_path / name
+        tool.write_text(f"#!/bin/bash\n{body}\n")
+        tool.chmod(0o755)
+    settings = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "REPO": str(tmp_path),
+        "PYTHON": "python3",
+        "SLURM_JOB_NODELIST": "node[7-8]",
+        "SLURM_JOB_NUM_NODES": "2",
+        "SLURM_JOB_ID": "1234",
+        "SLURM_GPUS_ON_NODE": "4",
+        "CFG": "own/davis_2.yaml",
+        "INITIAL": "first.pth",
+        "ARGS": "--amp bf16 --opts TRAINING.BATCH_SIZE 8",
+    }
+    done = subprocess.run(
+        ["bash", str(SLURM)], env=settings, capture_output=True, text=True, check=True
+    )
+    words = " ".join(done.stdout.split())
+    for part in ("--nnodes=2", "--nproc-per-node=4", "--rdzv-endpoint=node7:21234"):
+        assert part in words
+    assert words.endswith(
+        "training/main.py --cfg own/davis_2.yaml --model_dir davis_2 --initial_ckpt first.pth "
+        "--amp bf16 --opts TRAINING.BATCH_SIZE 8"
+    )

@@ -199,7 +199,7 @@ def test_signal_saves_after_the_iteration(trainer, tmp_path, monkeypatch, number
             signal.raise_signal(number)
 
     monkeypatch.setattr(run, "_report", report_and_signal)
-    with pytest.raises(Interrupted, match="after 2 iterations; the same command") as caught:
+    with pytest.raises(Interrupted, match="after 2 iterations; continue with") as caught:
         run.run()
     assert caught.value.status == 1
     assert files(tmp_path) == ["000002.pth"]
