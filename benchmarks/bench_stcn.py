@@ -25,13 +25,13 @@ import torch
 from stcn_plain import PlainEngine, dense_topk_read
 
 from stcn.checkpoint import load_network
-from stcn.inference.allocator import keep_freed_memory
 from stcn.inference.engine import MemoryPolicy, PropagationEngine
 from stcn.inference.memory import MemoryBank
 from stcn.inference.preprocess import normalise, one_hot
 from stcn.model.deployed import DeployedSTCN
 from stcn.model.network import STCN
 from stcn.parity import RECORDS, Kit
+from vidseg_common.allocator import keep_freed_memory
 from vidseg_common.config import ArgumentParser
 from vidseg_common.errors import run_cli
 from vidseg_common.files import write_json

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stcn.inference.allocator import keep_freed_memory
 from stcn.inference.memory import MemoryBank
 from stcn.model.deployed import DeployedSTCN
 from stcn.model.matching import aggregate
 from stcn.model.network import FrameFeatures
+from vidseg_common.allocator import keep_freed_memory
 
 
 def pad_to_multiple(size: tuple[int, int], multiple: int = 16) -> tuple[int, int, int, int]:

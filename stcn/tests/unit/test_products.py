@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from stcn.inference.allocator import keep_freed_memory
 from stcn.ops import products
 
 
@@ -14,7 +13,3 @@ def test_products_of_rows(monkeypatch, fused):
     got = products.row_products(left, right)
     assert got.shape == (37, 113)
     assert torch.allclose(got.double(), left.double() @ right.double().T, atol=1e-4)
-
-
-def test_memory_setting_can_be_asked_for_again():
-    assert keep_freed_memory() == keep_freed_memory()
