@@ -18,7 +18,7 @@ __all__ = ["ClipPair", "left_out", "map_pairs"]
 Result = TypeVar("Result")
 
 # Small enough that all workers are busy to the end, large enough that images go in company.
-_CHUNKS_PER_WORKER = 8
+_CHUNKS_PER_WORKER = 4
 _MOST_VIDEOS = 64
 
 
