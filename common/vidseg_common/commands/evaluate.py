@@ -12,6 +12,7 @@ from vidseg_common.arguments import ArgumentParser
 from vidseg_common.commands.common import (
     add_quiet_flag,
     add_split_flags,
+    chosen_format,
     open_data,
     say,
     shows_progress,
@@ -19,6 +20,7 @@ from vidseg_common.commands.common import (
 )
 from vidseg_common.conversion import select_videos
 from vidseg_common.datasets.annotations import AnnotationSet
+from vidseg_common.datasets.youtube_vis_lazy import open_annotations, open_results
 from vidseg_common.errors import DatasetError, UserError
 from vidseg_common.evaluation_report import Pictures, write_evaluation
 from vidseg_common.files import check_writable
@@ -26,6 +28,9 @@ from vidseg_common.metric_registry import METRICS, Metric, Scores, find_metric
 from vidseg_common.metrics.parallel import available_cpus, positive_int
 
 _IOU_TYPES = {"box": "bbox", "mask": "segm"}
+_FORMATS_BY_VIDEO = [
+    *(("ytvis2019", "ytvis-results"), ("ytvis2021", "ytvis-results"), ("ovis", "ovis-results"))
+]
 _OWN_OPTIONS = ("resolution", "void", "all_frames", "seen", "masks", "class_agnostic")
 Sets = tuple[AnnotationSet, AnnotationSet]
 
@@ -126,9 +131,15 @@ def _score(metric: Metric, options: argparse.Namespace) -> tuple[Scores, Sets | 
 
 def _read(metric: Metric, options: argparse.Namespace) -> Sets:
     """Ground truth and results as annotation sets."""
-    truth, _ = open_data(
-        options, options.gt, name=options.gt_format or metric.truth, images=options.images
-    )
+    if _reads_by_video(metric, options):
+        form = chosen_format(options.gt_format or metric.truth, options.gt)
+        truth = open_annotations(
+            options.gt, images=options.images or form.image_root(options.gt, None)
+        )
+    else:
+        truth, _ = open_data(
+            options, options.gt, name=options.gt_format or metric.truth, images=options.images
+        )
     if not truth.has_annotations:
         raise UserError(
             f"{options.gt} has no annotations (a hidden split): nothing to score against; "
@@ -136,11 +147,21 @@ def _read(metric: Metric, options: argparse.Namespace) -> Sets:
         )
     asked, options.split = options.split, None
     name = options.pred_format or metric.results
-    found, _ = open_data(options, options.pred, name=name, truth=truth)
+    if _reads_by_video(metric, options):
+        found = open_results(options.pred, truth)
+    else:
+        found, _ = open_data(options, options.pred, name=name, truth=truth)
     options.split = asked
     if options.videos is None:
         return truth, found
     return select_videos(truth, options.videos), select_videos(found, options.videos)
+
+
+def _reads_by_video(metric: Metric, options: argparse.Namespace) -> bool:
+    """Whether files are of a form whose tracks are read where their video is scored."""
+    formats = (options.gt_format or metric.truth, options.pred_format or metric.results)
+    are_files = options.gt.is_file() and options.pred.is_file() and not options.split
+    return metric.module == "video_ap" and are_files and formats in _FORMATS_BY_VIDEO
 
 
 def _pictures(
