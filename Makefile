@@ -115,7 +115,7 @@ overfit-stemseg: setup  ## Learn two synthetic clips from random weights, record
 	$(RUN) benchmarks/overfit_stemseg.py $(ARGS)
 
 eval-stemseg: setup  ## Segment and score a data set [DATASET=davis MODEL=davis.pth OUT=runs/stemseg-davis ARGS=...]
-	$(BIN)/stemseg eval $(or $(MODEL),saves/stemseg/$(or $(DATASET),davis).pth) --dataset $(or $(DATASET),davis) \
+	$(BIN)/stemseg eval $(or $(MODEL),saves/stemseg/$(PUBLISHED_$(or $(DATASET),davis)).pth) --dataset $(or $(DATASET),davis) \
 	  -o '$(abspath $(or $(OUT),runs/stemseg-$(or $(DATASET),davis)))' $(ARGS)
 
 predict-stemseg: setup  ## Find and track objects in a video [VIDEO=clip.mp4 OUT=runs/predict ARGS=...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -15,9 +15,12 @@ from vidseg_common.checkpoint import (
     load_checkpoint,
     load_strict,
     save_atomic,
+    shapes_of,
     strip_prefix,
 )
 from vidseg_common.errors import CheckpointError, ConfigError
+
+Variants = Callable[[], Mapping[str, Mapping[str, tuple[int, ...]]]]
 
 #: Published model to its configuration.
 PUBLISHED = {"davis": "davis_2", "youtube_vis": "youtube_vis", "kitti_mots": "kitti_mots_2"}
@@ -90,7 +93,7 @@ def load_weights(network: STEmSeg, path: str | Path) -> None:
     Raises:
         CheckpointError: as `load_network`.
     """
-    load_strict(network, load_state(path), source=str(path), variants=variant_shapes())
+    _fill(network, load_state(path), path, variant_shapes)
 
 
 def load_backbone(path: str | Path, network: STEmSeg) -> None:
@@ -103,12 +106,7 @@ def load_backbone(path: str | Path, network: STEmSeg) -> None:
     Raises:
         CheckpointError: the file cannot be read or does not fit.
     """
-    state = convert_detector(load_state(path))
-    variants = {
-        f"backbone {kind}": _shapes(Backbone(_backbone_config(kind).MODEL))
-        for kind in ("R-101-FPN", "R-50-FPN")
-    }
-    load_strict(network.backbone, state, source=str(path), variants=variants)
+    _fill(network.backbone, convert_detector(load_state(path)), path, backbone_shapes)
 
 
 def convert_detector(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -150,7 +148,7 @@ def convert_detector_file(source: str | Path, target: str | Path) -> int:
     state = convert_detector(load_state(source))
     kind = "R-101-FPN" if any(".layer3.22." in key for key in state) else "R-50-FPN"
     backbone = Backbone(_backbone_config(kind).MODEL)
-    load_strict(backbone, state, source=str(source))
+    _fill(backbone, state, source, backbone_shapes)
     ordered = backbone.state_dict()
     save_atomic(ordered, target)
     return len(ordered)
@@ -159,12 +157,28 @@ def convert_detector_file(source: str | Path, target: str | Path) -> int:
 def variant_shapes() -> dict[str, dict[str, tuple[int, ...]]]:
     """Keys and shapes of the published models, to say which one a file would fit."""
     with torch.device("meta"):
-        return {name: _shapes(STEmSeg(load_config(config))) for name, config in PUBLISHED.items()}
+        return {
+            name: shapes_of(STEmSeg(load_config(config)).state_dict())
+            for name, config in PUBLISHED.items()
+        }
+
+
+def backbone_shapes() -> dict[str, dict[str, tuple[int, ...]]]:
+    """Keys and shapes of the published backbones."""
+    with torch.device("meta"):
+        return {
+            f"backbone {kind}": shapes_of(Backbone(_backbone_config(kind).MODEL).state_dict())
+            for kind in ("R-101-FPN", "R-50-FPN")
+        }
+
+
+def _fill(
+    module: nn.Module, state: Mapping[str, Tensor], path: str | Path, variants: Variants
+) -> None:
+    """Loads strictly; the variants are only needed for the message of a file that does not fit."""
+    fits = shapes_of(state) == shapes_of(module.state_dict())
+    load_strict(module, state, source=str(path), variants={} if fits else variants())
 
 
 def _backbone_config(kind: str) -> Config:
     return merge(Config(), {"MODEL": {"BACKBONE": {"TYPE": kind}}})
-
-
-def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(value.shape) for key, value in module.state_dict().items()}

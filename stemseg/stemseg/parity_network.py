@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stemseg.checkpoint import load_network
+from stemseg.checkpoint import PUBLISHED, load_network
 from stemseg.config import Config, load_config, merge
-from stemseg.inference.preprocess import InputRule, preprocess
+from stemseg.inference.preprocess import preprocess
 from stemseg.model.coordinates import CHANNELS, MODE_DIMS, coordinate_offset
 from stemseg.model.decoders import (
     EmbeddingDecoder,
@@ -21,10 +22,11 @@ from stemseg.model.decoders import (
     Trunk,
     TrunkSizes,
 )
+from stemseg.model.deployed import DeployedNetwork
 from stemseg.model.fpn import FPN, Backbone
 from stemseg.model.network import STEmSeg
 from stemseg.model.resnet import Bottleneck, FrozenBatchNorm
-from stemseg.parity_kit import Case, Comparison, Kit, exact, fill_module
+from stemseg.parity_kit import Case, Comparison, Kit, compare_output, exact, fill_module
 from vidseg_common.errors import UserError
 
 TRUNK_PARTS = ("block_32x", "block_16x", "conv_16", "block_8x", "conv_8", "block_4x", "conv_4")
@@ -152,25 +154,45 @@ def run_decoder(case: Case, kit: Kit) -> list[Comparison]:
 
 def variant_config(manifest_name: str, sections: Mapping[str, Any]) -> Config:
     """The configuration of a manifest's released model with a case's sections over it."""
-    names = {"davis": "davis_2", "youtube_vis": "youtube_vis", "kitti_mots": "kitti_mots_2"}
     variant = manifest_name.removeprefix("manifest_").removesuffix(".json")
-    if variant not in names:
+    if variant not in PUBLISHED:
         raise UserError(f"{manifest_name}: no released model of the name {variant!r}")
-    return merge(load_config(names[variant]), sections, source="case of the kit")
+    return merge(load_config(PUBLISHED[variant]), sections, source="case of the kit")
 
 
 def run_net(case: Case, kit: Kit) -> list[Comparison]:
-    """The whole network, from frames to head outputs."""
+    """The whole network from frames to head outputs, as trained and as it runs in inference."""
     cfg = variant_config(case["manifest"], case["config"])
     network = load_network(kit.weights(case["manifest"]), cfg)
-    rule = InputRule.from_config(cfg)
-    images = torch.stack([preprocess(frame, rule)[0] for frame in kit.inputs(case)["frames"]])
+    images = torch.stack([preprocess(frame, cfg) for frame in kit.inputs(case)["frames"]])
     with torch.inference_mode():
         first = _backbone_parts(network.backbone, images[:1])
         maps = [network.backbone(image[None]) for image in images]
         features = [torch.stack([m[i][0] for m in maps], 1)[None] for i in range(4)]
         heads = _head_parts(network, features)
-    return kit.compare(case, {"preprocessed_frame0": images[0], **first, **heads})
+        deployed = _deployed_parts(network, images)
+    arrays, specs = kit.arrays(case), case["outputs"]
+    fast = [compare_output(name, specs[name], arrays, x) for name, x in deployed.items()]
+    return [
+        *kit.compare(case, {"preprocessed_frame0": images[0], **first, **heads}),
+        *(replace(item, name=f"deployed {item.name}") for item in fast),
+    ]
+
+
+def _deployed_parts(network: STEmSeg, images: Tensor) -> dict[str, Tensor]:
+    """Pyramid of the first frame and outputs of every head, as inference computes them."""
+    fast = DeployedNetwork(network)
+    frames = [frame for batch in images.split(4) for frame in fast.encode_frames(batch)]
+    outputs = fast.decode_clips([frames])
+    embedding = [outputs.embeddings, outputs.raw_bandwidths]
+    parts = {f"frame0.P{i}": x for i, x in enumerate(frames[0].levels, 2)}
+    if network.seediness_head is None:
+        embedding.append(outputs.seediness)
+    else:
+        parts["seediness_head"] = outputs.seediness[0]
+    if outputs.semseg_logits is not None:
+        parts["semseg_head"] = outputs.semseg_logits[0]
+    return {**parts, "embedding_head": torch.cat(embedding, 1)[0]}
 
 
 def _backbone_parts(backbone: Backbone, frame: Tensor) -> dict[str, Tensor]:

@@ -45,11 +45,13 @@ class Conv:
         self, weight: Tensor, bias: Tensor | None, stride: int, workspace: Workspace
     ) -> None:
         self.weight = weight.contiguous(memory_format=torch.channels_last)
+        self.num_out = weight.shape[0]
         self.bias = bias
         self.stride, self.padding = [stride] * 2, [weight.shape[-1] // 2] * 2
         self.winograd = None
         if weight.shape[-1] == 3 and stride == 1 and suits_winograd(weight):
             self.winograd = WinogradTaps(weight[None], workspace)
+            self.weight = weight.new_empty(0)  # its transform is all that is needed
         self.fused = weight.device.type == "cpu" and has_fused_convolution()
         self.packed = False
 
@@ -66,7 +68,7 @@ class Conv:
         self, winograd: WinogradTaps, x: Tensor, add: Tensor | None, relu: bool
     ) -> Tensor:
         B, _, H, W = x.shape
-        out = x.new_empty((B, *target_size(H, W), self.weight.shape[0]))  # B, H', W', D
+        out = x.new_empty((B, *target_size(H, W), self.num_out))  # B, H', W', D
         winograd(x, [Term(0, 0, 0, B)], out, bias=self.bias, relu=relu and add is None)
         result = out[:, :H, :W].permute(0, 3, 1, 2)  # B, D, H, W
         result = result.contiguous(memory_format=torch.channels_last)
