@@ -124,8 +124,8 @@ predict-stemseg: setup  ## Find and track objects in a video [VIDEO=clip.mp4 OUT
 parity-stemseg: setup  ## Compare with recorded numbers of the original [KIT=folder]
 	$(RUN) -m stemseg.parity $(KIT)
 
-bench-stemseg: setup  ## Measure speed and memory, stage by stage [ARGS=...]
-	$(BIN)/stemseg bench $(ARGS)
+bench-stemseg: setup  ## Measure speed and memory, stage by stage [DAVIS=folder ARGS=...]
+	$(RUN) benchmarks/bench_stemseg.py $(if $(DAVIS),--davis '$(DAVIS)') $(ARGS)
 
 weights-stemseg: setup  ## Put published weights in place [ARGS="davis --from-file davis.pth"]
 	$(BIN)/stemseg download $(ARGS)

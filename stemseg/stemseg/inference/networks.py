@@ -13,6 +13,7 @@ from torch import Tensor
 
 from stemseg.model.deployed import DeployedNetwork
 from stemseg.model.network import HeadOutputs, STEmSeg
+from vidseg_common.allocator import keep_freed_memory
 
 Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -62,4 +63,7 @@ def deploy(network: STEmSeg, precision: Precision = "fp32") -> ClipNetwork:
         network: in eval mode, on its device; it is not changed.
         precision: number format; anything but fp32 is less exact.
     """
-    return DeployedNetwork(network, _DTYPES[precision])
+    deployed = DeployedNetwork(network, _DTYPES[precision])
+    if deployed.device.type == "cpu":
+        keep_freed_memory()
+    return deployed
