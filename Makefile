@@ -104,6 +104,10 @@ data-stcn: setup  ## Download the data sets [ARGS="--yes"]
 
 # --- stemseg --------------------------------------------------------------------------------------
 
+PUBLISHED_davis := davis
+PUBLISHED_ytvis := youtube_vis
+PUBLISHED_kittimots := kitti_mots
+
 .PHONY: train-stemseg overfit-stemseg eval-stemseg predict-stemseg parity-stemseg bench-stemseg weights-stemseg
 
 train-stemseg: setup  ## Train a stage [CFG=davis_1 GPUS=1 ID=name INITIAL=weights.pth RESUME=checkpoint.pth ARGS=...]

@@ -14,7 +14,7 @@ COMMANDS = {
     "predict": ("stemseg.commands.predict", "main", "find, segment and track objects in a video"),
     "eval": ("stemseg.commands.eval", "main", "segment and score a benchmark data set"),
     "train": ("stemseg.commands.train", "main", "train a stage"),
-    "download": ("stemseg.commands.download", "main", "fetch weights or data sets"),
+    "download": ("stemseg.commands.download", "main", "check weights and put them in place"),
     "bench": ("stemseg.commands.bench", "main", "measure speed on this machine"),
     "parity": ("stemseg.parity", "main", "compare with the recorded numbers of the original"),
 }
