@@ -64,7 +64,7 @@ class Load:
         )
 
 
-LOADS = (Load(20, 30, 4, 20), Load(20, 30, 4, 100))
+LOADS = (Load(20, 30, 4, 20), Load(60, 30, 4, 100), Load(20, 30, 8, 100))
 MEMORY_LOAD = Load(300, 40, 4, 100, variants=3)
 
 
