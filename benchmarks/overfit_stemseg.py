@@ -23,7 +23,7 @@ from stemseg.commands import eval as eval_command
 from stemseg.commands import train
 from stemseg.config import load_config
 from vidseg_common.config import ArgumentParser
-from vidseg_common.errors import run_cli
+from vidseg_common.errors import UserError, run_cli
 from vidseg_common.files import write_json
 from vidseg_common.metrics.parallel import positive_int
 from vidseg_common.synthetic import SceneOptions, generate_video
@@ -78,11 +78,16 @@ def environment(values: dict[str, str]) -> Iterator[None]:
 
 
 def train_and_score(root: Path, opts: list[str]) -> dict[str, object]:
-    """Trains in `root` and scores the result."""
+    """Trains in `root` and scores the result.
+
+    Raises:
+        UserError: the training was stopped.
+    """
     words = ["--cfg", "overfit", "--model_dir", "two", "--device", "cpu", "--num_cpu_workers", "0"]
     words += ["--display_interval", "20", "--no_resume"]
     started, cpu = time.perf_counter(), time.process_time()
-    train.main([*words, *(["--opts", *opts] if opts else [])])
+    if train.main([*words, *(["--opts", *opts] if opts else [])]):
+        raise UserError("the training was stopped, so there is nothing to record")
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     folder = root / "checkpoints" / "davis" / "two"
     weights = max(folder.glob("*.pth"))
