@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -12,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from stcn.cli import COMMANDS as CONSOLE
-from stcn.cli import dispatch
+import stcn.cli
+import stemseg.cli
 from vidseg_common.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,7 +24,14 @@ try:
 finally:
     sys.path.remove(str(ROOT / "docs"))
 COMMANDS: dict[str, tuple[str, str]] = command_flags.COMMANDS
-ENTRY_FILES = sorted([*ROOT.glob("stcn/*.py"), *ROOT.glob("stcn/ms/[!_]*.py")])
+PROGRAMS = {"stcn": stcn.cli, "stemseg": stemseg.cli}
+CONSOLE = [(program, name) for program, cli in PROGRAMS.items() for name in cli.COMMANDS]
+ENTRY_FILES = sorted(
+    [
+        *(*ROOT.glob("stcn/*.py"), *ROOT.glob("stcn/ms/[!_]*.py"), *ROOT.glob("stemseg/data/*.py")),
+        *(*ROOT.glob("stemseg/inference/**/*.py"), *ROOT.glob("stemseg/training/*.py")),
+    ]
+)
 
 
 def main_of(command: str) -> Callable[..., Any]:
@@ -58,29 +66,32 @@ def test_every_flag_says_what_it_means(command: str) -> None:
     assert not [action.dest for action in actions if not action.help]
 
 
-@pytest.mark.parametrize("name", CONSOLE)
-def test_console_commands_have_a_parser_here(name: str) -> None:
-    assert any(command.split()[:2] == ["stcn", name] for command in COMMANDS)
+@pytest.mark.parametrize(("program", "name"), CONSOLE)
+def test_console_commands_have_a_parser_here(program: str, name: str) -> None:
+    assert any(command.split()[:2] == [program, name] for command in COMMANDS)
 
 
-def test_the_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert dispatch([]) == 0
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_overview_lists_every_command(program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cli = PROGRAMS[program]
+    assert cli.dispatch([]) == 0
     overview = capsys.readouterr().out
-    assert all(f"  {name} " in overview for name in CONSOLE)
-    assert dispatch(["--help"]) == 0
+    assert all(f"  {name} " in overview for name in cli.COMMANDS)
+    assert cli.dispatch(["--help"]) == 0
 
 
 @pytest.mark.parametrize(
     ("words", "nearest"),
     [
-        (["predcit"], "predict"),
-        (["eval", "davis2071"], "davis2017"),
-        (["download", "weigths"], "weights"),
+        (["stcn", "predcit"], "predict"),
+        (["stcn", "eval", "davis2071"], "davis2017"),
+        (["stcn", "download", "weigths"], "weights"),
+        (["stemseg", "evla"], "eval"),
     ],
 )
 def test_an_unknown_command_names_the_nearest(words: list[str], nearest: str) -> None:
     with pytest.raises(UserError, match=f"did you mean {nearest}"):
-        dispatch(words)
+        PROGRAMS[words[0]].dispatch(words[1:])
 
 
 @pytest.mark.parametrize("path", ENTRY_FILES, ids=lambda path: path.name)
@@ -91,8 +102,8 @@ def test_entry_files_run_their_command(
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(path), run_name="__main__")
     assert stop.value.code == 0
-    name = path.stem if path.parent.name == "stcn" else f"ms.{path.stem}"
-    assert f"usage: {name}" in capsys.readouterr().out
+    name = f"ms.{path.stem}" if path.parent.name == "ms" else path.stem
+    assert re.match(rf"usage: (\w+/)*{name}", capsys.readouterr().out)
 
 
 def test_errors_of_the_user_are_one_line_and_status_2(tmp_path: Path) -> None:
