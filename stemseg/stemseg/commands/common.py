@@ -65,7 +65,7 @@ def add_choice_flags(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument(
-        "--clustering_device", help="device of clustering and output; default: that of --device"
+        "--clustering_device", help="device of clustering and averaging; default: that of --device"
     )
     parser.add_argument(
         "--frame_batch",

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from stemseg.inference.cluster import OUTLIER, ClusterRule, Clusters, cluster
+
+Labels = NDArray[np.integer]
 
 
 @dataclass(frozen=True)
@@ -141,9 +143,7 @@ class Chainer:
         self._highest = max(self._highest, highest)
 
 
-def match_labels(
-    stored: np.ndarray[Any, Any], found: np.ndarray[Any, Any], min_iou: float | None = None
-) -> dict[int, int]:
+def match_labels(stored: Labels, found: Labels, min_iou: float | None = None) -> dict[int, int]:
     """The assignment of found labels to stored labels with the largest sum of IoU.
 
     Args:
@@ -154,8 +154,8 @@ def match_labels(
     Returns:
         Found label to stored label.
     """
-    rows, row_of = np.unique(stored, return_inverse=True)
-    columns, column_of = np.unique(found, return_inverse=True)
+    rows, row_of = _numbered(stored)
+    columns, column_of = _numbered(found)
     pairs = np.bincount(row_of * len(columns) + column_of, minlength=len(rows) * len(columns))
     shared = pairs.reshape(len(rows), len(columns)).astype(np.float64)
     union = shared.sum(1, keepdims=True) + shared.sum(0, keepdims=True) - shared
@@ -167,6 +167,16 @@ def match_labels(
         for i, j in zip(*linear_sum_assignment(1 - iou), strict=True)
         if min_iou is None or iou[i, j] >= min_iou
     }
+
+
+def _numbered(labels: Labels) -> tuple[Labels, Labels]:
+    """The labels that occur, ascending, and the position among them of every one."""
+    if not labels.size:
+        return labels, labels
+    lowest = labels.min()
+    occurs = np.bincount(labels - lowest) > 0
+    positions = np.cumsum(occurs) - 1
+    return np.flatnonzero(occurs) + lowest, positions[labels - lowest]
 
 
 def enlarge(maps: Tensor, scale: int) -> Tensor:

@@ -7,12 +7,10 @@ or enlarged.
 from __future__ import annotations
 
 from collections import defaultdict
-from functools import lru_cache
 from typing import Literal, Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -42,7 +40,8 @@ class ClassScores:
 
     def add(self, labels: Tensor, logits: Tensor) -> None:
         """See `ClassGatherer`."""
-        ids = [i for i in torch.unique(labels).tolist() if i not in (0, OUTLIER)]
+        counts = torch.bincount(labels.flatten() - OUTLIER)
+        ids = [i for i in (counts.nonzero()[:, 0] + OUTLIER).tolist() if i > 0]
         if not ids:
             return
         wanted = torch.tensor(ids, dtype=labels.dtype, device=labels.device)
@@ -113,13 +112,22 @@ def _at_map_size(masks: Tensor, size: tuple[int, int]) -> Tensor:
     """
     if tuple(masks.shape[1:]) == size:
         return masks
-    rows = _enlargement(size[0], masks.shape[1]).to(masks)
-    columns = _enlargement(size[1], masks.shape[2]).to(masks)
-    return rows @ masks @ columns.T
+    factor = masks.shape[1] // size[0]
+    columns = _gather_sides(masks, factor)  # K, H, w
+    return _gather_sides(columns.transpose(1, 2), factor).transpose(1, 2)
 
 
-@lru_cache(maxsize=8)
-def _enlargement(size: int, enlarged: int) -> Tensor:
-    """(size, enlarged) matrix of linear enlargement along one side."""
-    unit = torch.eye(size)[None]
-    return F.interpolate(unit, enlarged, mode="linear", align_corners=False)[0]
+def _gather_sides(x: Tensor, factor: int) -> Tensor:
+    """The transpose of linear enlargement along the last side, (K, H, W) to (K, H, W / factor)."""
+    cells = x.unflatten(2, (-1, factor))  # K, H, w, factor
+    place = (torch.arange(factor, device=x.device) + 0.5) / factor - 0.5  # within a cell
+    before, after = (-place).clamp(min=0), place.clamp(min=0)
+    shares = torch.stack([before, 1 - before - after, after], 1).to(x)  # factor, 3
+    left, own, right = (cells @ shares).unbind(3)  # K, H, w each
+    total = own.clone()
+    total[..., :-1] += left[..., 1:]
+    total[..., 1:] += right[..., :-1]
+    # There is nothing beyond the border, so it keeps what would go there.
+    total[..., 0] += left[..., 0]
+    total[..., -1] += right[..., -1]
+    return total

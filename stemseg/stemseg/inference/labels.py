@@ -67,10 +67,11 @@ class TrackStatistics:
 
     def add(self, frame: int, labels: LabelMap) -> None:
         """Counts the map of a frame."""
-        values, counts = np.unique(labels, return_counts=True)
-        for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+        counts = np.bincount(labels.reshape(-1) - OUTLIER)
+        for value in (np.flatnonzero(counts) + OUTLIER).tolist():
             if value == 0:
                 continue
+            count = int(counts[value - OUTLIER])
             known = self.of_label.setdefault(value, LabelStatistic(0, frame, frame))
             known.num_pixels += count
             known.last = frame
