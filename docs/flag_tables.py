@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from command_flags import actions_of, default_text, group_actions, parser_of, signature
 
 from stcn import options
+from stemseg.commands.common import add_choice_flags
 
 PREFIX = "flags-"
 #: Table to the command whose flags it lists, without those of the groups below.
@@ -26,14 +27,24 @@ COMMAND_TABLES = {
     "flags-datasets": "stcn download datasets",
     "flags-bl30k": "stcn download bl30k",
     "flags-synthetic": "vidseg_common.synthetic",
+    "flags-stemseg-predict": "stemseg predict",
+    "flags-stemseg-eval": "stemseg eval",
+    "flags-stemseg-train": "stemseg train",
+    "flags-stemseg-download": "stemseg download",
+    "flags-stemseg-bench": "stemseg bench",
+    "flags-stemseg-visualize": "visualize_data_loading.py",
+    "flags-stemseg-postprocess": "kitti_mots_postprocessing.py",
+    "flags-stemseg-mapillary": "resize_mapillary.py",
 }
 GROUP_TABLES = {
+    "flags-stemseg-choices": (add_choice_flags,),
     "flags-memory": (options.add_memory_flags,),
     "flags-output": (options.add_output_flags,),
 }
 #: What stands in a command's table although a group has it.
 EVALUATIONS = ("flags-davis2016", "flags-davis2017", "flags-youtube", "flags-generic")
 WITH_OUTPUT_GROUP = (*EVALUATIONS, "flags-youtube-ms")
+WITH_CHOICE_GROUP = ("flags-stemseg-predict", "flags-stemseg-eval", "flags-stemseg-bench")
 WITH_MEMORY_GROUP = (*WITH_OUTPUT_GROUP, "flags-predict", "flags-bench")
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
@@ -52,6 +63,8 @@ def flag_table(name: str) -> Table:
         groups.append(options.add_output_flags)
     if name in WITH_MEMORY_GROUP:
         groups.append(options.add_memory_flags)
+    if name in WITH_CHOICE_GROUP:
+        groups.append(add_choice_flags)
     known = {signature(action) for action in group_actions(*groups)}
     return _table([a for a in actions_of(parser) if signature(a) not in known])
 

@@ -18,6 +18,9 @@ class Records:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.bench = self._read(f"{RESULTS}/stcn.json")
+        self.stemseg = self._read(f"{RESULTS}/stemseg.json")
+        self.stemseg_parity = self._read(f"{RESULTS}/stemseg_parity.json")
+        self.overfit = self._read(f"{RESULTS}/stemseg_overfit.json")
         self.jf = self._read(f"{RESULTS}/jf.json")
         self.davis = self._read(f"{RESULTS}/demo_davis2016.json")
         self.parity = self._read(f"{RESULTS}/parity.json")

@@ -9,6 +9,7 @@ its numbers.
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -17,28 +18,20 @@ from pathlib import Path
 import flag_tables
 from curve import curve_svg
 from records import RESULTS, Records
+from stemseg_tables import TABLES as STEMSEG_TABLES
+from table_text import NOT_MEASURED, parity_table, sentence, table
 
 from vidseg_common.config import ArgumentParser
 from vidseg_common.errors import UserError, run_cli
 from vidseg_common.files import write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "stcn/README.md", "docs/stcn.md", "docs/data.md")
+DOCUMENTS = (
+    *("README.md", "CONTRIBUTING.md", "stcn/README.md", "docs/stcn.md", "docs/data.md"),
+    *("stemseg/README.md", "docs/stemseg.md"),
+)
 CURVE = "docs/images/demo-training.svg"
 MARKED = re.compile(r"(<!-- table:([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-NOT_MEASURED = "not measured"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table; cells that are None read "not measured"."""
-    lines = [head, ["---"] * len(head), *rows]
-    texts = [[NOT_MEASURED if cell is None else str(cell) for cell in line] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in texts) + "\n"
-
-
-def sentence(text: str) -> str:
-    """A paragraph of its own."""
-    return f"{text}\n"
 
 
 def machine(records: Records) -> str:
@@ -47,8 +40,8 @@ def machine(records: Records) -> str:
     if not bench:
         return sentence(f"Machine: {NOT_MEASURED}.")
     return sentence(
-        f"Machine: {bench['machine']}; PyTorch {bench['torch']}; video: {bench.get('clip', '')}, 854x480; "
-        "weights: the published structure with the parity kit's deterministic values."
+        f"Machine: {bench['machine']}; PyTorch {bench['torch']}; video: {bench.get('clip', '')}, "
+        "854x480; weights: the published structure with the parity kit's deterministic values."
     )
 
 
@@ -218,12 +211,7 @@ def demo_validation(records: Records) -> str:
 
 def parity(records: Records) -> str:
     """Worst error of every parity case."""
-    rows = [
-        (f"`{row['case']}`", row["error"], row["tolerance"], row["output"])
-        for row in records.parity.get("cases", [])
-    ]
-    head = ("case", "worst relative error", "tolerance", "in output")
-    return table(head, rows or [[None] * 4])
+    return parity_table(records.parity)
 
 
 def tests(records: Records) -> str:
@@ -248,6 +236,7 @@ TABLES: dict[str, Callable[[Records], str]] = {
     "demo-validation": demo_validation,
     "parity": parity,
     "tests": tests,
+    **STEMSEG_TABLES,
 }
 
 
@@ -286,25 +275,25 @@ def generate(root: Path) -> dict[Path, str]:
 
 
 def record_parity(root: Path) -> None:
-    """Runs every case of the repository's parity kit and keeps its numbers."""
-    from stcn.parity import RECORDS, run_kit
-
-    lines: list[str] = []
-    run_kit(RECORDS, lines.append)
-    rows = [line.split(maxsplit=4) for line in lines]
-    cases = [
-        {"case": row[0], "error": row[1], "tolerance": row[2], "verdict": row[3], "output": row[4]}
-        for row in rows
-        if len(row) == 5 and row[3] in ("PASS", "FAIL")
-    ]
-    write_json(root / RESULTS / "parity.json", {"cases": cases})
+    """Runs every case of the repository's parity kits and keeps their numbers."""
+    for method, name in (("stcn", "parity.json"), ("stemseg", "stemseg_parity.json")):
+        module = importlib.import_module(f"{method}.parity")
+        lines: list[str] = []
+        module.run_kit(module.RECORDS, lines.append)
+        rows = [line.split(maxsplit=4) for line in lines]
+        cases = [
+            dict(zip(("case", "error", "tolerance", "verdict", "output"), row, strict=True))
+            for row in rows
+            if len(row) == 5 and row[3] in ("PASS", "FAIL")
+        ]
+        write_json(root / RESULTS / name, {"cases": cases})
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point."""
     parser = ArgumentParser("update_tables.py", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, compare")
-    parser.add_argument("--record-parity", action="store_true", help="run the parity kit first")
+    parser.add_argument("--record-parity", action="store_true", help="run the parity kits first")
     args = parser.parse_args(argv)
     if args.record_parity:
         record_parity(ROOT)

@@ -21,6 +21,7 @@ DOCUMENTS = [
     for name in (
         *("README.md", "CONTRIBUTING.md", "stcn/README.md", "docs/stcn.md", "docs/data.md"),
         *("common/README.md", "docs/formats.md", "docs/metrics.md"),
+        *("stemseg/README.md", "docs/stemseg.md"),
     )
 ]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -34,8 +35,9 @@ MODULE = re.compile(r"^(.*/)?python3?$")
 
 def code_of(text: str) -> Iterator[str]:
     """Command lines of fenced blocks and inline code."""
-    for block in re.findall(r"^```\n(.*?)^```", text, re.M | re.S):
-        yield from block.splitlines()
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S):
+        if not language:
+            yield from block.splitlines()
     outside = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
     yield from re.findall(r"`([^`\n]+)`", outside)
 
@@ -51,13 +53,15 @@ def command_in(words: list[str]) -> tuple[str, list[str]] | None:
     """Our command that a line runs, and the words after it; None for other lines."""
     for i, word in enumerate(words):
         script = word.rsplit("/", 1)[-1]
+        if script == "main.py":  # two tools have this name
+            script = "/".join(word.split("/")[-2:])
         previous = words[i - 1] if i else ""
         if script in command_flags.COMMANDS and script.endswith(".py"):
             return script, words[i + 1 :]
         if previous == "-m":
             return word, words[i + 1 :]
     program = words[0].rsplit("/", 1)[-1] if words else ""
-    if program not in ("stcn", "vidseg"):
+    if program not in ("stcn", "stemseg", "vidseg"):
         return None
     for length in (3, 2):
         name = " ".join([program, *words[1:length]])
@@ -100,6 +104,10 @@ def test_flags_in_args_of_make_exist(line: str) -> None:
         "weights-stcn": "stcn download weights",
         "data-stcn": "stcn download datasets",
         "predict-stcn": "stcn predict",
+        "eval-stemseg": "stemseg eval",
+        "train-stemseg": "stemseg train",
+        "predict-stemseg": "stemseg predict",
+        "weights-stemseg": "stemseg download",
     }
     target = (re.findall(r"\bmake ([a-z-]+)", line) or [None])[0]
     if target is None:
@@ -140,7 +148,7 @@ def test_local_links_and_pictures_exist(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_named_files_of_the_repository_exist(path: Path) -> None:
-    pattern = r"`((?:stcn|docs|benchmarks|tests|common|requirements)/[\w./-]+\.\w+)`"
+    pattern = r"`((?:stcn|stemseg|docs|benchmarks|tests|common|requirements)/[\w./-]+\.\w+)`"
     for name in re.findall(pattern, path.read_text(encoding="utf-8")):
         assert (ROOT / name).exists() or "test_" in name, name
 

@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 def tables(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     yield importlib.import_module("update_tables")
-    for name in ("update_tables", "flag_tables", "command_flags", "curve", "records"):
+    modules = ("update_tables", "flag_tables", "command_flags", "curve", "records")
+    for name in (*modules, "stemseg_tables", "table_text"):
         sys.modules.pop(name, None)
 
 

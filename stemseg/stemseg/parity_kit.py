@@ -232,7 +232,7 @@ def compare_output(name: str, spec: Mapping[str, Any], arrays: Arrays, got: Any)
 def _tolerance(spec: Mapping[str, Any]) -> float:
     kind = spec["kind"]
     if kind == "labels":
-        return 1.0 - float(spec["min_agreement"])
+        return round(1.0 - float(spec["min_agreement"]), 12)
     if kind == "float_most":
         return float(spec["tolerance_rel"])
     keys = {"float": "tolerance_rel", "scalar": "tolerance_abs"}
