@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stemseg.config import Config
@@ -17,9 +18,9 @@ from stemseg.config import Config
 OUTLIER = -1
 """Label of points that no instance takes."""
 
-_TAKEN = -math.inf
 # Arrays are cut down to the points still available once this share of them is taken.
 _COMPACT_SHARE = 0.5
+_MOST_INSTANCES = 255  # their numbers are kept in bytes
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class ClusterRule:
         primary_prob: points above this probability join an instance.
         secondary_prob: the same for the second assignment, of points left over.
         free_dim_stds: standard deviation of each free dimension.
-        max_instances: limit per clip.
+        max_instances: limit per clip, at most 255.
         nearest_secondary: give points left over to the nearest centre. The published results
             take the farthest one, among points that are near to all centres.
     """
@@ -42,6 +43,10 @@ class ClusterRule:
     free_dim_stds: tuple[float, ...] = ()
     max_instances: int = 20
     nearest_secondary: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_instances <= _MOST_INSTANCES:
+            raise ValueError(f"1 to {_MOST_INSTANCES} instances, not {self.max_instances}")
 
     @classmethod
     def from_config(cls, cfg: Config, *, min_seediness: float | None = None) -> ClusterRule:
@@ -81,39 +86,72 @@ class Clusters:
         return (1 / self.bandwidths).clamp(min=1e-8).sqrt()
 
 
-@dataclass
 class _Points:
-    """The points a round looks at: some may be taken, which their seediness then says."""
+    """The points that a round looks at: those still free, and some that are taken.
 
-    embeddings: Tensor
-    seediness: Tensor
-    index: Tensor | None = None
-    num_taken: int = 0
+    Args:
+        embeddings: (E, P).
+        seediness: (P,).
+        rule: see `ClusterRule`.
+    """
 
-    @property
-    def num_available(self) -> int:
-        return self.seediness.numel() - self.num_taken
+    def __init__(self, embeddings: Tensor, seediness: Tensor, rule: ClusterRule) -> None:
+        self.embeddings = embeddings
+        self.limit = squared_distance_limit(rule.primary_prob)
+        #: Number of the instance that took a point, from 1; 0 for a free one.
+        self.taken_by = torch.zeros_like(seediness, dtype=torch.uint8)
+        self.is_free = torch.ones_like(seediness, dtype=torch.bool)
+        self.numbers = torch.zeros_like(self.taken_by)
+        self.index: Tensor | None = None
+        self.num_free = seediness.numel()
+        # Only points of enough seediness become centres, so the others need no look.
+        self.candidates = (seediness >= rule.min_seediness).nonzero()[:, 0]
+        self.seeds = seediness[self.candidates]
 
     def original(self, position: Tensor) -> Tensor:
         """Positions among all points."""
         return position if self.index is None else self.index[position]
 
-    def available(self) -> Tensor:
-        """Positions of the available points."""
-        return (self.seediness > _TAKEN).nonzero()[:, 0]
+    def free(self) -> Tensor:
+        """Positions of the free points among all points."""
+        return self.original(self.is_free.nonzero()[:, 0])
 
-    def take(self, position: Tensor) -> None:
-        self.seediness[position] = _TAKEN
-        self.num_taken += position.numel()
-        if self.num_taken > _COMPACT_SHARE * self.seediness.numel():
+    def best(self) -> Tensor | None:
+        """Position of the free point with the largest seediness, None if that is too small."""
+        kept = self.is_free[self.candidates].nonzero()[:, 0]
+        if kept.numel() < self.seeds.numel():
+            self.candidates, self.seeds = self.candidates[kept], self.seeds[kept]
+        return self.candidates[self.seeds.argmax()] if self.seeds.numel() else None
+
+    def take(self, center: Tensor, beta: Tensor, number: int) -> None:
+        """Instance `number` takes the free points close to its centre."""
+        near = squared_distances(self.embeddings, center, beta) < self.limit
+        near &= self.is_free
+        self.is_free ^= near
+        # Many times faster than masked_fill_.
+        self.taken_by.add_(near.view(torch.uint8), alpha=number)
+        self.num_free -= int(near.count_nonzero())
+        if self.num_free < _COMPACT_SHARE * near.numel():
             self._compact()
 
     def _compact(self) -> None:
-        kept = self.available()
+        kept = self.is_free.nonzero()[:, 0]
+        # Candidates move with their points.
+        free = self.is_free[self.candidates].nonzero()[:, 0]
+        self.candidates = torch.searchsorted(kept, self.candidates[free])
+        self.seeds = self.seeds[free]
+        self.store()
         self.index = self.original(kept)
-        self.embeddings = self.embeddings[:, kept]
-        self.seediness = self.seediness[kept]
-        self.num_taken = 0
+        self.embeddings, self.taken_by = self.embeddings[:, kept], self.taken_by[kept]
+        self.is_free = torch.ones_like(self.taken_by, dtype=torch.bool)
+
+    def store(self) -> Tensor:
+        """(all points,) number of the instance that took each, 0 for none."""
+        if self.index is None:
+            self.numbers.copy_(self.taken_by)
+        else:
+            self.numbers[self.index] = self.taken_by
+        return self.numbers
 
 
 def cluster(
@@ -135,44 +173,32 @@ def cluster(
         first_label: label of the first instance.
         with_masks: also return what each centre took.
     """
-    num_points = seediness.numel()
-    labels = torch.full((num_points,), OUTLIER, dtype=torch.int64, device=seediness.device)
-    points = _Points(embeddings.float(), seediness.float().clone())
-    free = embeddings.new_tensor([1 / std**2 for std in rule.free_dim_stds], dtype=torch.float32)
-    limit = squared_distance_limit(rule.primary_prob)
+    embeddings = embeddings.float()
+    points = _Points(embeddings, seediness, rule)
+    free = embeddings.new_tensor([1 / std**2 for std in rule.free_dim_stds])
     centers: list[Tensor] = []
     betas: list[Tensor] = []
-    masks: list[Tensor] = []
-    left = None  # points available when the last round began
-    for number in range(rule.max_instances):
-        if points.num_available == 0:
-            left = None
+    left = None  # points free when the last round began
+    for number in range(1, rule.max_instances + 1):
+        best = points.best()
+        if best is None or number == rule.max_instances:
+            left = points.free()
+        if best is None:
             break
-        best = points.seediness.argmax()
-        if not points.seediness[best] >= rule.min_seediness:
-            left = points.original(points.available())
-            break
-        if number == rule.max_instances - 1:
-            left = points.original(points.available())
         center = points.embeddings[:, best]
         beta = torch.cat([bandwidths[:, points.original(best)].float(), free])
-        near = squared_distances(points.embeddings, center, beta) < limit
-        if points.num_taken:
-            near &= points.seediness > _TAKEN
-        position = near.nonzero()[:, 0]
-        taken = points.original(position)
-        labels[taken] = first_label + number
-        points.take(position)
         centers.append(center.clone())
         betas.append(beta)
-        if with_masks:
-            masks.append(_as_mask(taken, num_points))
+        points.take(centers[-1], beta, number)
+    numbers = points.store()
+    labels = torch.where(numbers == 0, OUTLIER, numbers.long() + (first_label - 1))
+    instances = range(1, len(centers) + 1)
     clusters = Clusters(
         labels,
-        list(range(first_label, first_label + len(centers))),
+        [first_label - 1 + i for i in instances],
         _stack(centers, embeddings.shape[0], seediness),
         _stack(betas, embeddings.shape[0], seediness),
-        torch.stack(masks) if masks else None,
+        torch.stack([numbers == i for i in instances]) if with_masks and centers else None,
     )
     if left is not None and centers:
         _assign_left_over(clusters, embeddings, left, rule)
@@ -190,8 +216,8 @@ def squared_distances(embeddings: Tensor, center: Tensor, beta: Tensor) -> Tenso
     Returns:
         (P,).
     """
-    difference = embeddings - center[:, None]
-    return beta @ difference.mul_(difference)
+    squares = F.mse_loss(embeddings, center[:, None].expand_as(embeddings), reduction="none")
+    return beta @ squares
 
 
 def squared_distance_limit(prob: float) -> float:
@@ -231,12 +257,6 @@ def _assign_left_over(
             left, best, chosen = left[kept], best[kept], chosen[kept]
     near = best < limit
     clusters.labels[left[near]] = chosen[near]
-
-
-def _as_mask(position: Tensor, num_points: int) -> Tensor:
-    mask = torch.zeros(num_points, dtype=torch.bool, device=position.device)
-    mask[position] = True
-    return mask
 
 
 def _stack(rows: list[Tensor], width: int, like: Tensor) -> Tensor:

@@ -126,3 +126,9 @@ def test_inputs_are_not_changed():
     before = embeddings.clone(), bandwidths.clone(), seediness.clone()
     cluster(embeddings.T, bandwidths.T, seediness, ClusterRule(free_dim_stds=(0.3, 0.3)))
     assert all(map(torch.equal, before, (embeddings, bandwidths, seediness)))
+
+
+@pytest.mark.parametrize("limit", [0, 256])
+def test_limits_that_bytes_do_not_hold_are_refused(limit: int) -> None:
+    with pytest.raises(ValueError, match="1 to 255 instances"):
+        ClusterRule(max_instances=limit)
