@@ -296,3 +296,18 @@ def test_writer_arguments(arguments: tuple[int, int]) -> None:
         BackgroundWriter(*arguments)
     with pytest.raises(ValueError, match="suffix"):
         ImageFolderSink("frames", BackgroundWriter(), suffix=".gif")
+
+
+def test_waiting_for_the_writer_raises_what_went_wrong(tmp_path: Path) -> None:
+    def fail(path: Path) -> None:
+        time.sleep(0.05)
+        raise OSError(27, "File too large", str(path))
+
+    written = tmp_path / "written.txt"
+    with BackgroundWriter(num_threads=1, max_queue=2) as writer:
+        writer.submit(written.write_text, "all")
+        writer.wait()
+        assert written.read_text() == "all"
+        writer.submit(fail, tmp_path / "a.png")
+        with pytest.raises(OSError, match="File too large"):
+            writer.wait()

@@ -33,6 +33,7 @@ class BackgroundWriter:
         if num_threads < 1 or max_queue < 1:
             raise ValueError("num_threads and max_queue must be at least 1")
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="write")
+        self._max_queue = max_queue
         self._room = threading.BoundedSemaphore(max_queue)
         self._lock = threading.Lock()
         self._failed = False
@@ -56,6 +57,18 @@ class BackgroundWriter:
         self._raise_error()
         self._room.acquire()
         self._pool.submit(self._run, function, args, kwargs).add_done_callback(self._release)
+
+    def wait(self) -> None:
+        """Waits until all that was submitted is written; more may be submitted afterwards.
+
+        Raises:
+            Exception: what a function raised, unless `submit()` has raised it already.
+        """
+        for _ in range(self._max_queue):
+            self._room.acquire()
+        for _ in range(self._max_queue):
+            self._room.release()
+        self._raise_error()
 
     def close(self) -> None:
         """Waits until all is written.

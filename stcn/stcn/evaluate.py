@@ -122,6 +122,8 @@ def evaluate(
                             _submit(writer, plan, _target(plan, record, i), mask, palette)
                 if finished is not None:
                     finished(record)
+                # A video counts as finished when its files are there, not when they are queued.
+                writer.wait()
                 stats.done.append(record.name)
                 log.add(record, min(masks), stats.seconds - seconds, stats.frames - frames)
     if not (stats.done or stats.kept):
