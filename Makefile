@@ -115,7 +115,7 @@ train-stemseg: setup  ## Train a stage [CFG=davis_1 GPUS=1 ID=name INITIAL=weigh
 	  $(if $(filter-out 1,$(GPUS)),--allow_multigpu) \
 	  $(if $(INITIAL),--initial_ckpt '$(INITIAL)') $(if $(RESUME),--restore_session '$(RESUME)') $(ARGS)
 
-overfit-stemseg: setup  ## Learn two synthetic clips from random weights, record J&F (10 minutes on 2 cores) [ARGS=...]
+overfit-stemseg: setup  ## Learn two synthetic clips from random weights, record J&F (a minute on 2 cores) [ARGS=...]
 	$(RUN) benchmarks/overfit_stemseg.py $(ARGS)
 
 eval-stemseg: setup  ## Segment and score a data set [DATASET=davis MODEL=davis.pth OUT=runs/stemseg-davis ARGS=...]
