@@ -98,7 +98,7 @@ def test_perfect_prediction_costs_nothing():
         maps.raw_bandwidths.zero_()
         maps.seediness.copy_((clip.masks.sum(0) > 0).float())
     losses = LOSS(maps, [clip])
-    assert float(losses["embedding_loss"]) == pytest.approx(0, abs=1e-6)
+    assert losses["embedding_loss"].item() == pytest.approx(0, abs=1e-6)
 
 
 def test_empty_instances_change_nothing():
