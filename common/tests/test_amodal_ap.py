@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vidseg_common import rle
@@ -36,6 +36,8 @@ PARTS = [
     *(Part("image", masks, iou) for masks in ("visible", "amodal") for iou in ("segm", "bbox")),
     *(Part("video", masks) for masks in ("visible", "amodal")),
 ]
+# The official ladders: 0.7000000000000001 stands for a recall of 0.7, which 7 of 10 do not reach.
+THRESHOLDS, RECALLS = np.linspace(0.5, 0.95, 10), np.linspace(0.0, 1.0, 101)
 
 
 def test_recorded_evaluation() -> None:
@@ -61,7 +63,7 @@ def slow(truth: AnnotationSet, predictions: AnnotationSet, part: Part) -> tuple[
             of_class = [g for g in gts if g["category"] == CATEGORIES[k].id]
             found = [d for d in dets if d["category"] == CATEGORIES[k].id]
             found = sorted(found, key=lambda d: -d["score"])[: limits[m]]
-            num_gt += slow_match(of_class, found, 0.5 + 0.05 * t, AREAS[a], OCCLUSIONS[o], rows)
+            num_gt += slow_match(of_class, found, THRESHOLDS[t], AREAS[a], OCCLUSIONS[o], rows)
         if num_gt:
             rows.sort(key=lambda row: -row[0])
             right = np.cumsum([is_right for _, is_right in rows])
@@ -69,7 +71,7 @@ def slow(truth: AnnotationSet, predictions: AnnotationSet, part: Part) -> tuple[
             recall[t, k, a, o, m] = right[-1] / num_gt if rows else 0
             exact = right / (right + wrong + np.spacing(1.0)) if rows else []
             for r in range(101):
-                places = [i for i in range(len(rows)) if right[i] / num_gt >= r * 0.01 - 1e-12]
+                places = [i for i in range(len(rows)) if right[i] / num_gt >= RECALLS[r]]
                 best = max(exact[places[0] :]) if places else 0
                 precision[t, r, k, a, o, m] = best
     return precision, recall
@@ -94,7 +96,7 @@ def slow_match(
             if chosen > -1 and not is_out(order[chosen]) and is_out(gt):
                 break
             overlap = det["iou"](gt)
-            if overlap < best - 1e-12:
+            if overlap < best:
                 continue
             best, chosen = overlap, g
         used.add(chosen)
@@ -259,6 +261,7 @@ def det_track(i: int, area: Any, length: int, near: Track, rng: Any) -> Track:
 
 @settings(max_examples=12, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from(PARTS))
+@example(3441, Part("image", "visible", "segm"))  # a recall of 7 / 10
 def test_against_the_rules(seed: int, part: Part) -> None:
     truth, predictions = make_pair(seed)
     result = evaluate_part(truth, predictions, part)

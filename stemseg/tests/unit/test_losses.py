@@ -111,7 +111,7 @@ def test_empty_instances_change_nothing():
 def test_batch_without_instances_gives_zeros_with_gradients():
     maps = make_maps(2)
     losses = LOSS(maps, [make_clip(), make_clip((0, 0, 0, 0))])
-    assert {name: float(value) for name, value in losses.items()} == dict.fromkeys(losses, 0.0)
+    assert {name: value.item() for name, value in losses.items()} == dict.fromkeys(losses, 0.0)
     losses["embedding_loss"].backward()
     assert all(not leaf.grad.any() for leaf in maps.leaves())
 
@@ -128,12 +128,12 @@ def test_ignored_pixels_count_as_zeros_in_the_mean():
     ignored = LOSS(maps, [make_clip(TWO[0], ignore=everything)])["seediness_loss"]
     outside = (make_clip(TWO[0]).masks[0] == 0).flatten()
     background = (maps.seediness.flatten()[outside] ** 2).mean()
-    assert float(seeds - ignored) == pytest.approx(float(background) / 2, rel=1e-5)
+    assert (seeds - ignored).item() == pytest.approx(background.item() / 2, rel=1e-5)
     half = everything.clone()
     half[0] = 0
     kept = (maps.seediness.flatten()[outside & (half.flatten() == 0)] ** 2).sum() / outside.sum()
     part = LOSS(maps, [make_clip(TWO[0], ignore=half)])["seediness_loss"]
-    assert float(part - ignored) == pytest.approx(float(kept) / 2, rel=1e-5)
+    assert (part - ignored).item() == pytest.approx(kept.item() / 2, rel=1e-5)
 
 
 def test_totals_over_a_batch():
@@ -144,13 +144,13 @@ def test_totals_over_a_batch():
     one, two = (
         LOSS(Maps(*(leaf[n : n + 1] for leaf in maps.leaves())), clips[n : n + 1]) for n in (0, 1)
     )
-    value = {name: (float(one[name]), float(two[name])) for name in both}
+    value = {name: (one[name].item(), two[name].item()) for name in both}
     lovasz, smooth, seeds = (
         value[f"{n}_loss"] for n in ("lovasz", "variance_smoothness", "seediness")
     )
-    assert float(both["lovasz_loss"]) == pytest.approx((2 * lovasz[0] + lovasz[1]) / 3)
-    assert float(both["variance_smoothness_loss"]) == pytest.approx(sum(smooth) / 2)
-    assert float(both["seediness_loss"]) == pytest.approx((3 * seeds[0] + 2 * seeds[1]) / 4)
+    assert both["lovasz_loss"].item() == pytest.approx((2 * lovasz[0] + lovasz[1]) / 3)
+    assert both["variance_smoothness_loss"].item() == pytest.approx(sum(smooth) / 2)
+    assert both["seediness_loss"].item() == pytest.approx((3 * seeds[0] + 2 * seeds[1]) / 4)
 
 
 def test_half_precision_maps_give_float32_losses():
@@ -169,9 +169,9 @@ def test_ignored_clip_is_no_nan():
     classes = torch.randint(0, 3, (2, T, H, W))
     ignore = torch.stack([torch.ones(T, H, W), torch.zeros(T, H, W)])
     known = semantic_loss(logits[1:], classes[1:])
-    assert float(semantic_loss(logits, classes, ignore)) == pytest.approx(float(known) / 2)
+    assert float(semantic_loss(logits, classes, ignore)) == pytest.approx(known.item() / 2)
     known = foreground_loss(logits[1:, 0], classes[1:], ignore[1:])
-    assert float(foreground_loss(logits[:, 0], classes, ignore)) == pytest.approx(float(known) / 2)
+    assert float(foreground_loss(logits[:, 0], classes, ignore)) == pytest.approx(known.item() / 2)
 
 
 def make_cfg(semseg="CrossEntropy", aware=False):
@@ -188,7 +188,7 @@ def test_total_is_what_is_optimised():
     maps = make_maps(num_classes=4)
     losses = STEmSegLoss(make_cfg())(maps, [make_clip(*TWO)])
     names = ("embedding_loss", "foreground", "semantic_segmentation_loss")
-    assert float(total_loss(losses)) == pytest.approx(sum(float(losses[n]) for n in names))
+    assert total_loss(losses).item() == pytest.approx(sum(losses[n].item() for n in names))
     no_head = STEmSegLoss(make_cfg())(make_maps(), [make_clip(*TWO)])
     assert "foreground" not in no_head
     assert total_loss(no_head) == no_head["embedding_loss"]
@@ -199,11 +199,9 @@ def test_ignore_mask_counts_in_the_semantic_loss_only_when_asked_for():
     ignore = torch.zeros(T, H, W, dtype=torch.uint8)
     ignore[0] = 1
     values = [
-        float(
-            STEmSegLoss(make_cfg(aware=aware))(maps, [make_clip(*TWO, ignore=mask)])[
-                "semantic_segmentation_loss"
-            ]
-        )
+        STEmSegLoss(make_cfg(aware=aware))(maps, [make_clip(*TWO, ignore=mask)])[
+            "semantic_segmentation_loss"
+        ].item()
         for aware, mask in ((False, ignore), (False, ignore * 0), (True, ignore))
     ]
     assert values[0] == values[1] != values[2]
