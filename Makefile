@@ -5,7 +5,7 @@ VENV ?= .venv
 TORCH_INDEX ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready-$(shell cat requirements/*.txt */pyproject.toml | cksum | cut -d ' ' -f 1)$(if $(TORCH_INDEX),-$(shell echo '$(TORCH_INDEX)' | cksum | cut -d ' ' -f 1))
-METHODS := stcn stemseg
+METHODS := stcn stemseg stmask
 PACKAGES := ./common $(addprefix ./,$(METHODS))
 RUN := $(BIN)/python
 

@@ -1,0 +1,1 @@
+"""From frames to tracked instances, one frame after the other."""

@@ -1,0 +1,1 @@
+"""Losses of the training, section 10.2 of the specification."""

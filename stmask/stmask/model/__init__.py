@@ -1,0 +1,1 @@
+"""The network: backbone, pyramid, prototypes, calibrated head, temporal network."""

@@ -1,0 +1,1 @@
+"""Result files, drawings and the pages of the viewer."""
