@@ -14,7 +14,7 @@ COMMANDS = {
     "predict": ("stmask.commands.predict", "main", "find, segment and track objects in a video"),
     "eval": ("stmask.commands.eval", "main", "segment and score a data set, images or a video"),
     "train": ("stmask.commands.train", "main", "train a configuration"),
-    "viewer": ("stmask.viewer", "main", "show a result file in the browser"),
+    "viewer": ("stmask.commands.viewer", "main", "show result files in the browser"),
     "download": ("stmask.commands.download", "main", "check weights and put them in place"),
     "bench": ("stmask.commands.bench", "main", "measure speed on this machine"),
     "parity": ("stmask.parity", "main", "compare with the recorded numbers of the original"),

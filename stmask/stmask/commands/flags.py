@@ -1,0 +1,44 @@
+"""Kinds of flags that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+_WORDS = {
+    **dict.fromkeys(("yes", "true", "t", "y", "1", "on"), True),
+    **dict.fromkeys(("no", "false", "f", "n", "0", "off"), False),
+}
+
+
+def boolean(text: str) -> bool:
+    """Reads true or false, as the original commands spell them.
+
+    Raises:
+        argparse.ArgumentTypeError: the word means neither.
+    """
+    try:
+        return _WORDS[text.lower()]
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"expected true or false, not {text!r}") from None
+
+
+def add_boolean(parser: Any, *names: str, default: bool, help: str) -> None:
+    """Adds a flag that stands alone (true) or with a value: `--display_text=false`."""
+    parser.add_argument(
+        *names,
+        nargs="?",
+        type=boolean,
+        const=True,
+        default=default,
+        metavar="BOOL",
+        help=help,
+    )
+
+
+def say(*lines: str) -> None:
+    """Prints lines for the user."""
+    for line in lines:
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
