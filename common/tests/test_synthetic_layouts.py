@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidseg_common import rle
+from vidseg_common import rle, synthetic_cli
 from vidseg_common.datasets.annotations import AnnotationSet, Clip, Track
-from vidseg_common.errors import ConfigError, DatasetError
+from vidseg_common.errors import ConfigError, DatasetError, UserError
 from vidseg_common.formats import find_format
 from vidseg_common.synthetic import CLASS_NAMES, SyntheticVideo
 from vidseg_common.synthetic_annotations import CATEGORIES, clip_of, occlusion_level
@@ -226,10 +226,34 @@ def test_command(layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     flags = ["--layout", layout, "--videos", "1", "--frames", "2", "--size", "32x48", "--quiet"]
     assert main([str(out), *flags, "--split", "val"], prog="vidseg synth") == 0
     captured = capsys.readouterr()
-    assert "1 videos of 2 frames" in captured.out
+    assert "1 video of 2 frames" in captured.out
     assert captured.err == ""
     assert any(out.rglob("*.jpg")) or any(out.rglob("*.png"))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
     with pytest.raises(ConfigError, match="one folder"):
         main(flags)
     with pytest.raises(ConfigError, match="one folder"):
         main([str(out), "--out", str(out), *flags])
+
+
+def test_a_folder_that_holds_something_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    words = [str(out), *("--videos", "1", "--frames", "2", "--size", "32x48", "--quiet")]
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"out is not empty; .*--overwrite"):
+        main(words)
+
+    def stop(*_: object, **__: object) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(synthetic_cli, "write_layout", stop)
+        with pytest.raises(OSError, match="disk full"):
+            main([*words, "--overwrite"])
+    assert (out / "notes.txt").read_text() == "mine"
+    assert main([*words, "--overwrite"]) == 0
+    assert not (out / "notes.txt").exists() and (out / "ImageSets").is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -10,8 +10,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from vidseg_common.arguments import ArgumentParser
+from vidseg_common.commands.common import plural, shows_progress
 from vidseg_common.errors import ConfigError
-from vidseg_common.files import OutputLock, check_writable
+from vidseg_common.staging import staged_output
 from vidseg_common.synthetic_layouts import LAYOUT_NAMES, write_layout
 from vidseg_common.synthetic_render import SyntheticVideo, render
 from vidseg_common.synthetic_sampling import make_scene
@@ -39,6 +40,7 @@ def build_parser(prog: str = "python -m vidseg_common.synthetic") -> ArgumentPar
     add("--size", type=_size, default=(480, 854), metavar="HxW", help="rows x columns")
     add("--objects", type=_positive, help="annotated objects of each video (default: 1 to 3)")
     add("--seed", type=int, default=0, help="the same seed gives the same data set")
+    add("--overwrite", action="store_true", help="replace what is in OUT")
     add("--quiet", action="store_true", help="no progress bar")
     return parser
 
@@ -83,7 +85,7 @@ def generate_videos(
 def main(
     arguments: Sequence[str] | None = None, *, prog: str = "python -m vidseg_common.synthetic"
 ) -> int:
-    """Write the data set.
+    """Write the data set, which appears in its folder only when it is complete.
 
     Args:
         arguments: Command line without the program, that of the process by default.
@@ -97,17 +99,19 @@ def main(
         OSError: A file cannot be written.
     """
     options = build_parser(prog).parse_args(arguments)
-    out = check_writable(_folder(options))
+    out = _folder(options)
     height, width = options.size
     videos = generate_videos(
         options.seed, options.videos, options.frames, height, width, options.objects
     )
-    shown = tqdm(videos, total=options.videos, unit="video", disable=options.quiet)
-    with OutputLock(out):
-        written = write_layout(options.layout, shown, out, split=options.split)
+    shown = tqdm(videos, total=options.videos, unit="video", disable=not shows_progress(options))
+    with staged_output(out, overwrite=options.overwrite) as temporary:
+        written = write_layout(options.layout, shown, temporary, split=options.split)
     for warning in written.warnings:
         sys.stderr.write(f"warning: {warning}\n")
-    sys.stdout.write(f"{len(written.names)} videos of {options.frames} frames in {out}\n")
+    sys.stdout.write(
+        f"{plural(options.videos, 'video')} of {plural(options.frames, 'frame')} in {out}\n"
+    )
     return 0
 
 
