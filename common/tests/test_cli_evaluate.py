@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -151,14 +152,69 @@ def test_boxes_or_masks(data: AnnotationSet, tmp_path: Path, iou_type: str, mota
     assert result["overall"]["mota"] == pytest.approx(mota)
 
 
-def test_amodal_and_visible_tracks(data: AnnotationSet, tmp_path: Path) -> None:
+def with_amodal(data: AnnotationSet) -> AnnotationSet:
+    """The same with whole masks, larger than the visible ones."""
+
+    def load(position: int):  # type: ignore[no-untyped-def]
+        clip = data.load(position)
+        for track in clip.tracks:
+            track.amodal = [mask and square(1, 1, 12) for mask in track.segmentations]
+        return clip
+
+    return dataclasses.replace(data, load=load)
+
+
+def test_amodal_and_visible_tracks(
+    data: AnnotationSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Results with one kind of masks hold what the user says they hold."""
     flags = prepare(data, "sailvos-mot", tmp_path, data)
-    # The results have visible masks only.
-    for words, mota in {"visible": 1, "visible --iou-type box": 1, "amodal": 0}.items():
+    FORMATS["sailvos"].write(with_amodal(data), tmp_path / "gt.json")
+    chosen = {"visible": 1, "visible --iou-type box": 1, "amodal": -1}
+    for words, mota in chosen.items():
         flags[flags.index("--workers") + 2 :] = ["--masks", *words.split(), "--worst", "0"]
         assert run("evaluate", *flags, "-o", tmp_path / "out") == 0
         rows = json.loads((tmp_path / "out" / "result.json").read_text())["rows"]
         assert [row["mota"] for row in rows[:2]] == [mota, mota], words
+    assert "one kind" not in capsys.readouterr().err
+    assert run("evaluate", *flags[: flags.index("--masks")]) == 0
+    assert "one kind of masks, taken as visible ones" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("metric", ["sailvos-image", "sailvos-video"])
+def test_one_kind_of_masks(data: AnnotationSet, tmp_path: Path, metric: str) -> None:
+    level = metric.removeprefix("sailvos-")
+    flags = prepare(data, metric, tmp_path, with_amodal(data))
+    FORMATS["sailvos"].write(with_amodal(data), tmp_path / "gt.json")
+    for masks in ("visible", "amodal"):
+        assert run("evaluate", *flags, "--masks", masks, "-o", tmp_path / masks) == 0
+        numbers = json.loads((tmp_path / masks / "result.json").read_text())["numbers"]
+        assert {name.split("_")[1] for name in numbers} == {masks}
+        assert numbers[f"{level}_{masks}_segm_AP"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("metric", ["sailvos-image", "sailvos-video", "sailvos-mot"])
+def test_masks_that_are_not_there_are_told(data: AnnotationSet, metric: str) -> None:
+    with pytest.raises(DatasetError, match="visible masks only, there are no amodal ones"):
+        METRICS[metric].evaluate(data, data, masks="amodal")
+
+
+@pytest.mark.parametrize("metric", ["davis", "davis2016", "folder", "youtube-vos", "mots", "hota"])
+def test_results_of_other_videos_are_told(
+    data: AnnotationSet, tmp_path: Path, metric: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = prepare(data, metric, tmp_path, data)
+    pred = tmp_path / "pred"
+    root = pred / "Annotations" if (pred / "Annotations").is_dir() else pred
+    first = sorted(root.glob("v1*"))[0]
+    if first.is_dir():
+        shutil.copytree(first, root / "extra")
+    else:
+        shutil.copy(first, root / f"extra{first.suffix}")
+    assert run("evaluate", *flags, "-o", tmp_path / "out", "--worst", "0") == 0
+    note = "1 video(s) that are not in the ground truth, not scored: extra"
+    assert note in capsys.readouterr().err
+    assert note in (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize("metric", ["davis", "mots", "coco-bbox", "ytvis", "sailvos-video"])

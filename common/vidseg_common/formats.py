@@ -87,7 +87,7 @@ class Format:
         Args:
             path: the annotation file, or the folder that holds it.
             truth: the ground truth that results belong to.
-            **asked: `images`, `split`, `kind`, `progress`; None counts as not asked.
+            **asked: `images`, `split`, `kind`, `all_frames`, `progress`; None counts as not asked.
 
         Raises:
             UserError: it cannot be read; all problems that were met are listed.
@@ -158,10 +158,13 @@ class Format:
         self, role: str, path: Path, truth: AnnotationSet | None, asked: Mapping[str, Any]
     ) -> Any:
         function = self.function(role)
-        arguments = self._arguments(function, asked)
-        if self.is_results:
-            return function(path, truth, **arguments)
-        return function(path, **arguments)
+        if not self.is_results:
+            return function(path, **self._arguments(function, asked))
+        if truth is not None:
+            # The split, kind and frames that were asked for are those of the ground truth.
+            taken = inspect.signature(function).parameters
+            asked = {name: value for name, value in asked.items() if name in taken}
+        return function(path, truth, **self._arguments(function, asked))
 
     def _arguments(self, function: Callable[..., Any], asked: Mapping[str, Any]) -> dict[str, Any]:
         """Keyword arguments of a function: what tells the format apart, and what was asked for."""
@@ -173,7 +176,8 @@ class Format:
             if name in taken:
                 chosen[name] = value
             elif name not in ("progress", "images"):
-                raise UserError(f"the format {self.name} has no {name}; leave --{name} out")
+                flag = name.replace("_", "-")
+                raise UserError(f"the format {self.name} has no {flag}; leave --{flag} out")
         return chosen
 
     def categories(self) -> tuple[Category, ...]:

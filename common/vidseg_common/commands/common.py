@@ -15,6 +15,7 @@ from vidseg_common.formats import Format, find_format
 
 __all__ = [
     "add_data_flags",
+    "add_dense_flag",
     "add_quiet_flag",
     "add_truth_flags",
     "chosen_format",
@@ -27,13 +28,20 @@ __all__ = [
 
 
 def add_data_flags(parser: argparse.ArgumentParser, path_help: str) -> None:
-    """PATH, --format, --images, --split, --kind, --quiet."""
+    """PATH, --format, --images, --split, --kind, --all-frames, --quiet."""
     add = parser.add_argument
     add("path", type=Path, metavar="PATH", help=path_help)
     add("--format", metavar="NAME", help="its format (default: found out; see `vidseg formats`)")
     add("--images", type=Path, metavar="DIR", help="folder that the image names are relative to")
     add_split_flags(parser)
+    add_dense_flag(parser)
     add_quiet_flag(parser)
+
+
+def add_dense_flag(parser: argparse.ArgumentParser) -> None:
+    """--all-frames."""
+    parser.add_argument("--all-frames", dest="dense", action="store_true", default=None,
+                        help="youtube-vos: all frames at 30 fps, from all_frames")  # fmt: skip
 
 
 def add_split_flags(parser: argparse.ArgumentParser) -> None:
@@ -70,8 +78,8 @@ def chosen_format(name: str | None, path: Path, *, truth: AnnotationSet | None =
 
 def asked_options(options: argparse.Namespace) -> dict[str, Any]:
     """What a format's function is asked for, from the flags that the command has."""
-    names = ("split", "kind")
-    asked = {name: getattr(options, name, None) for name in names}
+    names = {"split": "split", "kind": "kind", "all_frames": "dense"}
+    asked = {name: getattr(options, flag, None) for name, flag in names.items()}
     return {**asked, "progress": shows_progress(options)}
 
 
@@ -97,6 +105,8 @@ def open_data(
     """
     found = chosen_format(name, path, truth=truth)
     asked = asked_options(options)
+    if truth is not None:
+        asked["masks"] = getattr(options, "masks", None)
     images = images or found.image_root(path, asked["split"])
     return found.read(path, images=images, truth=truth, **asked), found
 

@@ -10,6 +10,7 @@ import yaml
 
 from vidseg_common.arguments import ArgumentParser, did_you_mean
 from vidseg_common.commands.common import (
+    add_dense_flag,
     add_quiet_flag,
     add_truth_flags,
     chosen_format,
@@ -51,6 +52,7 @@ def build_parser() -> ArgumentParser:
     add("--split", metavar="NAME", help="split to read, for formats that have lists")
     add("--to-split", metavar="NAME", help="split to write (default: as the target has it)")
     add("--kind", metavar="NAME", help="sailvos: amodal, visible or joint")
+    add_dense_flag(parser)
     add_truth_flags(parser, "ground truth that results belong to")
     add("--overwrite", action="store_true", help="replace what is at DST")
     add_quiet_flag(parser)

@@ -20,6 +20,7 @@ from vidseg_common.commands.common import (
 )
 from vidseg_common.conversion import select_videos
 from vidseg_common.datasets.annotations import AnnotationSet
+from vidseg_common.datasets.records import unscored_notes
 from vidseg_common.datasets.youtube_vis_lazy import open_annotations, open_results
 from vidseg_common.errors import DatasetError, UserError
 from vidseg_common.evaluation_report import Pictures, write_evaluation
@@ -56,11 +57,12 @@ def build_parser() -> ArgumentParser:
     add("--frames", type=int, default=3, metavar="N", help="worst frames of each")
     add("--min-score", type=float, default=0.3, metavar="X", help="worse ones are not drawn")
     add("--class-agnostic", action="store_true", default=None, help="pool categories (coco)")
+    add("--masks", choices=["visible", "amodal"],
+        help="which masks are compared (sailvos-mot: visible, else all there are); those of "
+        "SAIL-VOS results with one kind are taken as this kind")  # fmt: skip
     tracks = parser.add_argument_group("metrics of tracking")
     tracks.add_argument("--iou-type", choices=list(_IOU_TYPES),
                         help="compare boxes or masks (mot: box, sailvos-mot: mask)")  # fmt: skip
-    tracks.add_argument("--masks", choices=["visible", "amodal"],
-                        help="which masks and boxes (sailvos-mot: visible)")  # fmt: skip
     folders = parser.add_argument_group("metrics on folders of masks")
     folders.add_argument("--resolution", metavar="NAME", help="folder of DAVIS masks (480p)")
     folders.add_argument("--void", type=int, metavar="N", help="value that means no label (folder)")
@@ -92,6 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check_output(options)
     scores, sets = _score(metric, options)
     notes = list(getattr(scores, "warnings", ()))
+    if sets is not None:
+        notes += _notes_on_results(sets[1], options)
     warn(notes)
     say(scores.table().rstrip("\n"))
     if options.output is None:
@@ -108,6 +112,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     say("", *(f"  {path}" for path in files))
     return 0
+
+
+def _notes_on_results(found: AnnotationSet, options: argparse.Namespace) -> list[str]:
+    """What the user should know of the results beside their score."""
+    notes = unscored_notes(found.info.get("unscored", []))
+    if options.masks is None and found.info.get("masks") == "visible":
+        notes.append("the results have one kind of masks, taken as visible ones (--masks amodal "
+                     "takes them as amodal)")  # fmt: skip
+    return notes
 
 
 def _check_output(options: argparse.Namespace) -> None:

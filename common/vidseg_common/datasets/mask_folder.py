@@ -36,7 +36,7 @@ from vidseg_common.datasets.mask_writer import (
     note_lost_fields,
     object_numbers,
 )
-from vidseg_common.datasets.records import list_folders, read_name_list
+from vidseg_common.datasets.records import read_name_list, unknown_folders
 from vidseg_common.datasets.write_losses import WriteLosses
 from vidseg_common.errors import DatasetError, UserError
 from vidseg_common.files import write_text
@@ -266,8 +266,7 @@ def validate_results(
     except UserError as error:
         return [Problem(Path(path), "", "", str(error))]
     if truth is not None:
-        known = {video.name for video in truth.videos}
-        for name in sorted(set(list_folders(tree.masks)) - known):
+        for name in unknown_folders(tree.masks, (video.name for video in truth.videos)):
             tree.complain(tree.masks / name, "the data set has no video of this name")
     elif not loader.entries:
         tree.complain(tree.masks, "no results: expected one sub-folder of masks per video")

@@ -8,7 +8,7 @@ there), "challenge" is MOTSChallenge, whose frames count from 1. Class 10 become
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -32,7 +32,7 @@ from vidseg_common.datasets.mots_layout import (
     sequence_file,
 )
 from vidseg_common.datasets.mots_writer import write, write_results
-from vidseg_common.datasets.records import list_folders
+from vidseg_common.datasets.records import unknown_folders
 from vidseg_common.errors import DatasetError, UserError, list_problems
 from vidseg_common.rle import RLE
 
@@ -111,14 +111,20 @@ def read_results(
     Args:
         path: folder of results, or one with a folder `data`.
         truth: the data set they belong to: every sequence must have a result, which may be
-            empty, and frames outside of a sequence are an error. Without it sequences and
-            their lengths are those found.
+            empty, and frames outside of a sequence are an error. `info["unscored"]` names the
+            sequences that it does not have. Without it sequences and their lengths are those
+            found.
         form: only without `truth`, as `read`.
 
     Raises:
         DatasetError: as `read`.
     """
-    return _annotation_set(_results_layout(Path(path), truth, form))
+    layout = _results_layout(Path(path), truth, form)
+    found = _annotation_set(layout)
+    if truth is None:
+        return found
+    unscored = [problem.file.stem for problem in _unknown_sequences(layout, truth)]
+    return replace(found, info={**found.info, "unscored": unscored})
 
 
 def validate_results(
@@ -134,14 +140,14 @@ def validate_results(
     except UserError as error:
         return [Problem(Path(path), "", "", str(error))]
     if truth is not None:
-        known = {sequence.video.name for sequence in layout.sequences}
-        known.update(video.name for video in truth.videos)
-        layout.problems += _unknown_sequences(layout.root, known)
+        layout.problems += _unknown_sequences(layout, truth)
     return [*layout.problems, *_validate_sequences(layout.sequences, progress)]
 
 
-def _unknown_sequences(root: Path, known: set[str]) -> list[Problem]:
-    found = [root / name for name in list_folders(root) if name != "data"]
+def _unknown_sequences(layout: MotsLayout, truth: AnnotationSet) -> list[Problem]:
+    """Results of sequences that the data set does not have."""
+    root, known = layout.root, {video.name for video in truth.videos}
+    found = [root / name for name in unknown_folders(root, {*known, "data"})]
     found += [*sorted(root.glob("*.txt")), *sorted(root.glob("data/*.txt"))]
     message = "the data set has no sequence of this name"
     return [Problem(path, "", "", message) for path in found if path.stem not in known]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vidseg_common.errors import DatasetError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_MOST_NAMED = 5
 _IMAGE_PAIR = re.compile(r"^/?JPEGImages/[^/]+/([^/]+)/[^/\s]+")
 
 
@@ -109,3 +110,32 @@ def list_folders(root: str | Path) -> list[str]:
     if not root.is_dir():
         raise DatasetError(f"folder not found: {root}")
     return sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def unknown_folders(root: str | Path, known: Iterable[str]) -> list[str]:
+    """Names of sub-folders that are none of the known ones, such as results of other videos.
+
+    Args:
+        root: an existing folder.
+        known: names that are expected; they need not be there.
+
+    Raises:
+        DatasetError: the folder is missing.
+    """
+    return sorted(set(list_folders(root)) - set(known))
+
+
+def unscored_notes(names: Sequence[str]) -> list[str]:
+    """What a metric says about results of videos that the ground truth does not have.
+
+    The official tools of masks and of tracking leave them out without a word.
+
+    Args:
+        names: those videos; nothing is said where there are none.
+    """
+    if not names:
+        return []
+    shown = ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")
+    return [
+        f"results of {len(names)} video(s) that are not in the ground truth, not scored: {shown}"
+    ]

@@ -23,6 +23,8 @@ __all__ = [
     "MAX_OCCLUDE_RATE",
     "Masks",
     "box_of",
+    "check_masks",
+    "kind_of_results",
     "masks_of",
     "read_per_video",
     "stated_area",
@@ -35,6 +37,28 @@ MAX_OCCLUDE_RATE = 0.75
 
 Masks = Literal["visible", "amodal"]
 Entry = TypeVar("Entry")
+
+
+def kind_of_results(results: AnnotationSet) -> Literal["visible", "amodal", "joint"]:
+    """Which masks results have: what `info["masks"]` says, else all where a track has amodal."""
+    kind: Literal["visible", "amodal", "joint"] | None = results.info.get("masks")
+    if kind is not None:
+        return kind
+    tracks = (track for clip in results.clips() for track in clip.tracks)
+    return "joint" if any(track.amodal is not None for track in tracks) else "visible"
+
+
+def check_masks(results: AnnotationSet, masks: Masks) -> None:
+    """Makes sure that results have the masks that shall be compared.
+
+    Raises:
+        DatasetError: they have only the other ones, which would all count as missed.
+    """
+    kind = kind_of_results(results)
+    if kind not in (masks, "joint"):
+        raise DatasetError(
+            f"the results have {kind} masks only, there are no {masks} ones to score"
+        )
 
 
 def masks_of(track: Track, masks: Masks) -> Sequence[rle.RLE | None]:

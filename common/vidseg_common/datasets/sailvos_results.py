@@ -19,7 +19,12 @@ from numpy.typing import NDArray
 from vidseg_common import rle
 from vidseg_common.datasets.annotations import AnnotationSet, Clip, Problem, Track, Video
 from vidseg_common.datasets.safe_pickle import load_pickle
-from vidseg_common.datasets.sailvos_per_video import Masks, box_of, masks_of
+from vidseg_common.datasets.sailvos_per_video import (
+    Masks,
+    box_of,
+    kind_of_results,
+    masks_of,
+)
 from vidseg_common.errors import DatasetError, MaskError, UserError, list_problems
 from vidseg_common.files import atomic_path
 
@@ -274,14 +279,8 @@ def write_results(annotations: AnnotationSet, out: str | Path) -> list[str]:
 
 
 def _kinds_of(annotations: AnnotationSet) -> list[Masks]:
-    """What `info["masks"]` says, else both kinds where any track has amodal masks."""
-    kind = annotations.info.get("masks")
-    if kind is None:
-        tracks = (track for clip in annotations.clips() for track in clip.tracks)
-        kind = "joint" if any(track.amodal is not None for track in tracks) else "visible"
-    if kind == "joint":
-        return ["amodal", "visible"]
-    return ["amodal" if kind == "amodal" else "visible"]
+    kind = kind_of_results(annotations)
+    return ["amodal", "visible"] if kind == "joint" else [kind]
 
 
 def _is_present(track: Track, frame: int) -> bool:

@@ -29,7 +29,7 @@ from vidseg_common.datasets.mask_writer import (
     note_lost_fields,
     object_numbers,
 )
-from vidseg_common.datasets.records import list_folders
+from vidseg_common.datasets.records import unknown_folders
 from vidseg_common.datasets.write_losses import WriteLosses
 from vidseg_common.datasets.youtube_vos import Meta, ObjectMeta, categories_of, read_meta
 from vidseg_common.errors import DatasetError, UserError
@@ -287,8 +287,7 @@ def validate_results(
         return [Problem(Path(path), "", "", str(error))]
     if truth is None:
         return [*tree.problems, *validate_clips(loader, progress=progress)]
-    known = {video.name for video in truth.videos}
-    for name in sorted(set(list_folders(tree.masks)) - known):
+    for name in unknown_folders(tree.masks, (video.name for video in truth.videos)):
         tree.complain(tree.masks / name, "the data set has no video of this name")
     positions = {video.name: i for i, video in enumerate(truth.videos)}
 

@@ -18,7 +18,12 @@ import numpy as np
 
 from vidseg_common.datasets.annotations import AnnotationSet
 from vidseg_common.datasets.sailvos_kinds import kind_of
-from vidseg_common.datasets.sailvos_per_video import Masks, without_hidden
+from vidseg_common.datasets.sailvos_per_video import (
+    Masks,
+    check_masks,
+    kind_of_results,
+    without_hidden,
+)
 from vidseg_common.metrics.amodal_groups import LimitedMatches, Part, match_video
 from vidseg_common.metrics.ap_result import APLine, APResult, VideoMatches, combine
 from vidseg_common.metrics.clip_pairs import ClipPair, left_out, map_pairs
@@ -157,6 +162,7 @@ def evaluate(
     predictions: AnnotationSet,
     *,
     level: Literal["image", "video"] | None = None,
+    masks: Masks | None = None,
     parts: Iterable[Part] | None = None,
     workers: int = 1,
     progress: bool = False,
@@ -168,6 +174,7 @@ def evaluate(
         predictions: results, as `sailvos_results.read_results` gives them; videos are matched by
             their number, every track needs a score.
         level: only frame by frame, or only track by track.
+        masks: only the parts of these masks.
         parts: what to compare; None for every kind of masks that the results have, and of frames
             the boxes of the file too.
         workers: number of processes.
@@ -176,21 +183,20 @@ def evaluate(
     Raises:
         DatasetError: no ground truth, or predictions that do not fit it; all problems are listed.
     """
+    if masks is not None:
+        check_masks(predictions, masks)
     wanted = _parts_for(truth, predictions) if parts is None else parts
     return AmodalResult(
         tuple(
             evaluate_part(truth, predictions, part, workers=workers, progress=progress)
             for part in wanted
-            if level in (None, part.level)
+            if level in (None, part.level) and masks in (None, part.masks)
         )
     )
 
 
 def _parts_for(truth: AnnotationSet, predictions: AnnotationSet) -> list[Part]:
-    kind = predictions.info.get("masks")
-    if kind is None:
-        tracks = (track for clip in predictions.clips() for track in clip.tracks)
-        kind = "joint" if any(track.amodal is not None for track in tracks) else "visible"
+    kind = kind_of_results(predictions)
     parts: list[Part] = []
     if kind != "visible":
         parts += [Part("image", "amodal"), Part("video", "amodal"), Part("image", "amodal", "bbox")]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vidseg_common.datasets.annotations import AnnotationSet, Category, Clip, Track
-from vidseg_common.datasets.sailvos_per_video import Masks, box_of, masks_of
+from vidseg_common.datasets.sailvos_per_video import Masks, box_of, check_masks, masks_of
 from vidseg_common.metrics import tracking
 from vidseg_common.metrics.tracking import IouType
 from vidseg_common.metrics.tracking_counts import TrackingCounts, combine_counts
@@ -157,8 +157,9 @@ def evaluate(
         progress: show a bar on stderr.
 
     Raises:
-        DatasetError: videos that do not fit.
+        DatasetError: videos that do not fit, or results without masks of this kind.
     """
+    check_masks(predictions, masks)
     result = tracking.evaluate(
         _shown(truth, masks, truth_boxes or masks),
         _shown(predictions, masks, masks),
