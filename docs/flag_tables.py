@@ -32,9 +32,9 @@ COMMAND_TABLES = {
     "flags-stemseg-train": "stemseg train",
     "flags-stemseg-download": "stemseg download",
     "flags-stemseg-bench": "stemseg bench",
-    "flags-stemseg-visualize": "visualize_data_loading.py",
-    "flags-stemseg-postprocess": "kitti_mots_postprocessing.py",
-    "flags-stemseg-mapillary": "resize_mapillary.py",
+    "flags-stemseg-visualize": "stemseg visualize-data",
+    "flags-stemseg-postprocess": "stemseg filter-mots",
+    "flags-stemseg-mapillary": "stemseg resize-mapillary",
 }
 GROUP_TABLES = {
     "flags-stemseg-choices": (add_choice_flags,),

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stemseg.data.environment import VIDEO_SETS, video_set_files
+from stemseg.data.environment import VIDEO_SETS, check_images, video_set_files
 from stemseg.outputs.writers import KittiMotsWriter, ResultWriter, id_of
 from vidseg_common import rle
 from vidseg_common.arguments import did_you_mean
@@ -18,14 +18,11 @@ from vidseg_common.conversion import select_positions
 from vidseg_common.datasets import mots, stemseg_json, youtube_vis_results
 from vidseg_common.datasets.annotations import AnnotationSet, Clip, Video
 from vidseg_common.datasets.davis import UNSUPERVISED_ANNOTATIONS
+from vidseg_common.datasets.stemseg_write import IGNORE_CATEGORY
 from vidseg_common.errors import DatasetError, list_problems
 from vidseg_common.masks import write_mask
 from vidseg_common.metric_registry import Scores, find_metric
 from vidseg_common.metrics.davis_jf import JFResult, evaluate_davis
-
-IGNORE_CATEGORY = 3
-"""Class of the region to ignore in the annotation files of KITTI-MOTS."""
-_MOST_PROBLEMS = 10
 
 
 @dataclass(frozen=True)
@@ -82,24 +79,12 @@ def _select(data: AnnotationSet, wanted: Collection[str] | None, file: Path) -> 
 
 
 def _check_images(benchmark: Benchmark) -> None:
-    missing = [
-        f"sequence {id_of(video)}, image_paths: no image {path}"
+    images = (
+        (f"sequence {id_of(video)}", name)
         for video in benchmark.data.videos
-        for path in benchmark.image_paths(video)
-        if not path.is_file()
-    ]
-    if missing:
-        variable = VIDEO_SETS[benchmark.name][1]
-        shown = missing[:_MOST_PROBLEMS]
-        if len(missing) > len(shown):
-            shown.append(f"and {len(missing) - len(shown)} more")
-        raise DatasetError(
-            list_problems(
-                f"{benchmark.file}: {len(missing)} image(s) do not exist; their paths are "
-                f"relative to {benchmark.root} (from {variable}):",
-                shown,
-            )
-        )
+        for name in video.file_names
+    )
+    check_images(benchmark.file, benchmark.root, VIDEO_SETS[benchmark.name][1], images)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`stemseg train | eval | predict | download | bench | parity`."""
+"""`stemseg predict | eval | train | ...`; `stemseg` alone lists all of them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ COMMANDS = {
     "predict": ("stemseg.commands.predict", "main", "find, segment and track objects in a video"),
     "eval": ("stemseg.commands.eval", "main", "segment and score a benchmark data set"),
     "train": ("stemseg.commands.train", "main", "train a stage"),
+    "visualize-data": ("stemseg.commands.visualize_data", "main", "look at what training will see"),
+    "resize-mapillary": ("stemseg.commands.resize_mapillary", "main", "shrink Mapillary Vistas"),
+    "filter-mots": ("stemseg.outputs.postprocess", "main", "filter results of KITTI-MOTS"),
     "download": ("stemseg.commands.download", "main", "check weights and put them in place"),
     "bench": ("stemseg.commands.bench", "main", "measure speed on this machine"),
     "parity": ("stemseg.parity", "main", "compare with the recorded numbers of the original"),
@@ -23,7 +26,7 @@ COMMANDS = {
 def help_text() -> str:
     """The overview."""
     lines = ["usage: stemseg COMMAND ...", "", "commands:"]
-    lines += [f"  {name:10s} {text}" for name, (_, _, text) in COMMANDS.items()]
+    lines += [f"  {name:16s} {text}" for name, (_, _, text) in COMMANDS.items()]
     return "\n".join([*lines, "", "`stemseg COMMAND --help` lists a command's flags."])
 
 

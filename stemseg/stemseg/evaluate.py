@@ -104,7 +104,7 @@ def evaluate(
                 continue
             tracks = _segment(plan, engine, video)
             num_kept = plan.writer.write(video, tracks)
-            _note(stats, name, len(tracks.statistics.tracks), num_kept)
+            _note(stats, plan.writer, name, len(tracks.statistics.tracks), num_kept)
             if plan.save_vis:
                 _write_pictures(plan, video, tracks)
             stats.times.add(tracks.times)
@@ -116,11 +116,13 @@ def evaluate(
     return stats
 
 
-def _note(stats: EvalStats, name: str, num_found: int, num_kept: int) -> None:
+def _note(stats: EvalStats, writer: ResultWriter, name: str, num_found: int, num_kept: int) -> None:
     if num_found == 0:
         stats.notes.append(f"sequence {name}: no object was found")
     elif num_kept < num_found:
-        stats.notes.append(f"sequence {name}: kept {num_kept} of {num_found} tracks (--max_tracks)")
+        full = num_kept == writer.MOST_TRACKS
+        reason = "the results have room for no more" if full else "--max_tracks"
+        stats.notes.append(f"sequence {name}: kept {num_kept} of {num_found} tracks ({reason})")
 
 
 def _segment(plan: EvalPlan, engine: Engine, video: Video) -> VideoTracks:

@@ -8,12 +8,9 @@ from pathlib import Path
 
 import torch
 
-from stemseg.checkpoint import load_network
-from stemseg.commands.common import add_choice_flags, choices_of, say
-from stemseg.inference.predictor import Predictor
+from stemseg.commands.common import add_choice_flags, predictor_of, say
 from stemseg.weights import config_of
 from vidseg_common.config import ArgumentParser
-from vidseg_common.distributed import select_device
 from vidseg_common.metrics.parallel import positive_int
 from vidseg_common.synthetic import generate_video
 
@@ -27,15 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _build_parser().parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    device = select_device(args.device)
     cfg = config_of(args.model, opts=args.opts)
-    predictor = Predictor(
-        load_network(args.model, cfg, device=device),
-        choices_of(args),
-        device=device,
-        clustering_device=select_device(args.clustering_device or str(device)),
-        precision=args.precision,
-    )
+    predictor = predictor_of(args, cfg)
     video = generate_video(0, args.frames, args.height, args.width, 3)
     # The first clip pays for packing the weights.
     predictor.predict(video.frames[: cfg.INPUT.NUM_FRAMES])
@@ -43,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     say(
         f"{args.frames} frames {args.width}x{args.height}, {len(prediction.objects)} objects, "
-        f"{device}, {args.precision}, peak RSS {peak:.0f} MB",
+        f"{predictor.engine.device}, {args.precision}, peak RSS {peak:.0f} MB",
         *prediction.times.lines(),
     )
     return 0

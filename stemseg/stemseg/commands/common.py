@@ -6,8 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from stemseg.checkpoint import load_network
+from stemseg.config import Config
+from stemseg.inference.predictor import Predictor
 from stemseg.inference.settings import Choices
 from vidseg_common.config import ArgumentParser
+from vidseg_common.distributed import select_device
 from vidseg_common.metrics.parallel import positive_int
 
 #: Command-line name of a data set to its TRAINING.MODE and the configuration of its model.
@@ -29,6 +33,17 @@ def metrics_folder(output: Path) -> Path:
     """Records and numbers go beside the results, whose folder holds nothing else."""
     named = output if output.name not in ("", "..") else output.resolve()
     return named.with_name(f"{named.name}_metrics")
+
+
+def count(text: str) -> int:
+    """Type of a flag that may be 0.
+
+    Raises:
+        argparse.ArgumentTypeError: not a whole number of 0 or more.
+    """
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 on, not {text!r}")
+    return int(text)
 
 
 def add_choice_flags(parser: ArgumentParser) -> None:
@@ -80,9 +95,6 @@ def add_choice_flags(parser: ArgumentParser) -> None:
         help="clips that go through the decoders together; more memory",
     )
     parser.add_argument(
-        "--num_workers", type=int, default=4, help="frames read ahead in a thread; 0: no thread"
-    )
-    parser.add_argument(
         "--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="of the network"
     )
     parser.add_argument(
@@ -91,6 +103,29 @@ def add_choice_flags(parser: ArgumentParser) -> None:
         default=[],
         metavar="SECTION.KEY value",
         help="values over those of the configuration",
+    )
+
+
+def add_reading_flags(parser: ArgumentParser) -> None:
+    """Flags of commands that read frames."""
+    parser.add_argument(
+        "--num_workers", type=count, default=4, help="frames read ahead in a thread; 0: no thread"
+    )
+
+
+def predictor_of(args: argparse.Namespace, cfg: Config) -> Predictor:
+    """The predictor that parsed flags ask for.
+
+    Raises:
+        UserError: weights, device or choices are unusable.
+    """
+    device = select_device(args.device)
+    return Predictor(
+        load_network(args.model, cfg, device=device),
+        choices_of(args),
+        device=device,
+        clustering_device=select_device(args.clustering_device or str(device)),
+        precision=args.precision,
     )
 
 

@@ -13,6 +13,7 @@ from stemseg.checkpoint import load_network
 from stemseg.commands.common import (
     DATASETS,
     add_choice_flags,
+    add_reading_flags,
     choices_of,
     metrics_folder,
     say,
@@ -47,6 +48,7 @@ def build_parser() -> ArgumentParser:
     )
     parser.add_argument("--seqs", nargs="+", metavar="ID", help="only these sequences")
     add_choice_flags(parser)
+    add_reading_flags(parser)
     parser.add_argument("--save_vis", action="store_true", help="write pictures of the results")
     parser.add_argument("--overwrite", action="store_true", help="redo finished sequences")
     parser.add_argument("--no_metric", action="store_true", help="write results only")
@@ -89,7 +91,7 @@ def build(args: argparse.Namespace) -> tuple[EvalPlan, Engine]:
         _result_settings(args, cfg, settings, writer),
         overwrite=args.overwrite,
         save_vis=args.save_vis,
-        prefetch=max(0, args.num_workers),
+        prefetch=args.num_workers,
     )
     return plan, _engine(args, cfg, settings)
 
@@ -97,9 +99,9 @@ def build(args: argparse.Namespace) -> tuple[EvalPlan, Engine]:
 def _writer(
     args: argparse.Namespace, cfg: Config, mode: str, benchmark: Benchmark, output: Path
 ) -> ResultWriter:
-    limit = max_tracks_of(cfg, choices_of(args), mode)
-    names = benchmark.data.category_names()
-    return WRITERS[args.dataset](output, metrics_folder(output), limit, names)
+    writer = WRITERS[args.dataset]
+    limit = max_tracks_of(cfg, choices_of(args), mode, most=writer.MOST_TRACKS)
+    return writer(output, metrics_folder(output), limit, benchmark.data.category_names())
 
 
 def _engine(args: argparse.Namespace, cfg: Config, settings: EngineSettings) -> Engine:

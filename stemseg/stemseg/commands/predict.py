@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from stemseg.checkpoint import load_network
 from stemseg.commands.common import (
     DATASETS,
     add_choice_flags,
-    choices_of,
+    add_reading_flags,
+    predictor_of,
     say,
 )
 from stemseg.config import Config
@@ -25,7 +25,6 @@ from stemseg.weights import config_of, sha256_of
 from vidseg_common.config import ArgumentParser
 from vidseg_common.datasets.category_names import standard_categories
 from vidseg_common.datasets.mots_files import CLASS_NAMES
-from vidseg_common.distributed import select_device
 from vidseg_common.errors import VideoError
 from vidseg_common.files import OutputLock, check_writable, write_json
 from vidseg_common.masks import write_mask
@@ -47,6 +46,7 @@ def build_parser() -> ArgumentParser:
         help="what the model was trained for; default: config.yaml beside it, else by its keys",
     )
     add_choice_flags(parser)
+    add_reading_flags(parser)
     parser.add_argument("--no_overlay", action="store_true", help="write masks only")
     parser.add_argument("--max_frames", type=positive_int, help="stop after this many frames")
     return parser
@@ -61,23 +61,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     fallback = None if args.dataset is None else DATASETS[args.dataset][1]
     cfg = config_of(args.model, fallback, opts=args.opts)
-    device = select_device(args.device)
-    predictor = Predictor(
-        load_network(args.model, cfg, device=device),
-        choices_of(args),
-        device=device,
-        clustering_device=select_device(args.clustering_device or str(device)),
-        precision=args.precision,
-    )
     summary = predict_video(
         args.video,
         args.output,
-        predictor,
+        predictor_of(args, cfg),
         names=category_names(cfg),
         facts={"weights": {"path": str(args.model), "sha256": sha256_of(args.model)}},
         draw=not args.no_overlay,
         max_frames=args.max_frames,
-        prefetch=max(0, args.num_workers),
+        prefetch=args.num_workers,
     )
     found, dropped = len(summary["objects"]), summary["num_dropped"]
     say(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from stemseg.commands.common import count
 from stemseg.config import Config, dump_yaml, load_config
 from stemseg.data.environment import MODELS, folder_of
 from stemseg.data.setup import build_dataset
@@ -192,7 +193,7 @@ def _add_process_flags(parser: ArgumentParser) -> None:
         "--local_rank", "--local-rank", type=int, default=0, help="set by the launcher"
     )
     parser.add_argument("--master_port", type=int, default=12356, help="of --allow_multigpu")
-    parser.add_argument("--num_cpu_workers", type=_count, default=8, help="loader processes")
+    parser.add_argument("--num_cpu_workers", type=count, default=8, help="loader processes")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument(
         "--amp",
@@ -200,7 +201,7 @@ def _add_process_flags(parser: ArgumentParser) -> None:
         default="auto",
         help="with TRAINING.MIXED_PRECISION; auto is fp16 on a GPU and bf16 on a CPU",
     )
-    parser.add_argument("--seed", type=_count, default=42, help="of everything")
+    parser.add_argument("--seed", type=count, default=42, help="of everything")
     parser.add_argument(
         "--deterministic", action="store_true", help="the same numbers again in every run"
     )
@@ -216,16 +217,10 @@ def _add_report_flags(parser: ArgumentParser) -> None:
             f"--{name}", type=positive_int, default=default, help=f"iterations per {what}"
         )
     parser.add_argument(
-        "--ckpts_to_keep", type=_count, default=2, help="newest checkpoints that stay; 0 keeps all"
+        "--ckpts_to_keep", type=count, default=2, help="newest checkpoints that stay; 0 keeps all"
     )
     levels = tuple(LEVELS)
     parser.add_argument("--log_level", choices=levels, default="info", help="of the console")
     parser.add_argument(
         "--subprocess_log_level", choices=levels, default="warn", help="of the other processes"
     )
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0 on, not {text!r}")
-    return int(text)

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from torch.utils.data import DataLoader
 
+from stemseg.commands.common import count, say
 from stemseg.config import load_config
 from stemseg.data.collate import Batch, collate
 from stemseg.data.samples import ClipSet, SampleKey
@@ -27,6 +28,7 @@ from vidseg_common.background import write_image
 from vidseg_common.errors import UserError
 from vidseg_common.files import check_writable
 from vidseg_common.loader_workers import CollateValues, ErrorsAsValues, WorkerInit
+from vidseg_common.metrics.parallel import positive_int
 from vidseg_common.seeding import seed_everything
 
 _QUIT = ord("q")
@@ -43,10 +45,10 @@ def build_parser() -> ArgumentParser:
     add("--cfg", required=True, metavar="YAML", help="configuration, by name or path")
     add("--dataset", "-d", required=True, choices=DATASETS, help="which of its data sets")
     add("--shuffle", action="store_true", help="clips in random order")
-    add("--num_workers", type=_count, default=8, help="loading processes")
-    add("--batch_size", "-bS", type=_positive, default=1, help="clips in a batch")
+    add("--num_workers", type=count, default=8, help="loading processes")
+    add("--batch_size", "-bS", type=positive_int, default=1, help="clips in a batch")
     add("--output_dir", type=Path, metavar="DIR", help="write PNG files there, show nothing")
-    add("--max_clips", type=_positive, help="stop after so many clips")
+    add("--max_clips", type=positive_int, help="stop after so many clips")
     add("--opts", nargs="+", default=[], metavar="KEY VALUE", help="keys of the configuration")
     return parser
 
@@ -72,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rule = InputRule.from_config(cfg)
     clips = islice(_clips(dataset, options), options.max_clips)
     for number, (batch, index) in enumerate(clips):
-        _say(_description(batch, index, dataset))
+        say(_description(batch, index, dataset))
         views = list(clip_views(batch, index, rule))
         if options.output_dir is not None:
             _write(options.output_dir / f"{number:05d}_{_file_name(batch.names[index])}", views)
@@ -147,22 +149,3 @@ def _show(views: Sequence[FrameViews]) -> bool:
 
 def _file_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name)
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError(text)
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value

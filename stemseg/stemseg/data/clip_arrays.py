@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from stemseg.data.augment import FrameAugmenter, label_map
-from stemseg.data.pixels import frames_to_tensor, normalise, resize_frames, resize_masks
+from stemseg.data.pixels import frames_to_tensor, resize_frames, resize_masks
 from stemseg.data.samples import ClipSample
-from stemseg.inference.preprocess import InputRule, frame_geometry
+from stemseg.inference.preprocess import InputRule, frame_geometry, normalise
 
 
 @dataclass(frozen=True)

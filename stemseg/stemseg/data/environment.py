@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from vidseg_common.errors import ConfigError, DatasetError
+from vidseg_common.errors import ConfigError, DatasetError, list_problems
 
 ANNOTATIONS = "STEMSEG_JSON_ANNOTATIONS_DIR"
 MODELS = "STEMSEG_MODELS_DIR"
 
 #: What each variable has to name.
 VARIABLES = {
-    ANNOTATIONS: "the folder of the annotation files (davis_val.json, coco.json, ...)",
+    ANNOTATIONS: "the folder of the annotation files",
     MODELS: "the folder that holds pretrained/ and gets checkpoints/",
     "DAVIS_BASE_DIR": "JPEGImages/480p of DAVIS",
     "YOUTUBE_VIS_BASE_DIR": "the folder that holds train and valid of YouTube-VIS",
@@ -36,10 +37,15 @@ IMAGE_SETS = {
 }
 #: Folders that may hold the frames of a split of YouTube-VIS, the first that exists being used.
 _YOUTUBE_VIS_FOLDERS = {"train": ("train",), "val": ("valid", "val")}
+_MOST_PROBLEMS = 10
 
 
-def folder_of(variable: str) -> Path:
+def folder_of(variable: str, needed_for: str = "") -> Path:
     """The folder that an environment variable names.
+
+    Args:
+        variable: its name.
+        needed_for: what is looked for there, for the message.
 
     Raises:
         ConfigError: the variable is not set, or empty.
@@ -47,8 +53,10 @@ def folder_of(variable: str) -> Path:
     """
     value = os.environ.get(variable, "")
     if not value.strip():
+        purpose = f"; needed for {needed_for}" if needed_for else ""
         raise ConfigError(
-            f"the environment variable {variable} is not set; it has to name {VARIABLES[variable]}"
+            f"the environment variable {variable} is not set; it has to name "
+            f"{VARIABLES[variable]}{purpose}"
         )
     folder = Path(value).expanduser()
     if not folder.is_dir():
@@ -63,7 +71,7 @@ def annotation_file(name: str) -> Path:
         ConfigError: the variable of the folder is not set.
         DatasetError: there is no such file.
     """
-    path = folder_of(ANNOTATIONS) / name
+    path = folder_of(ANNOTATIONS, name) / name
     if not path.is_file():
         raise DatasetError(f"{path}: no such annotation file (folder of {ANNOTATIONS})")
     return path
@@ -101,3 +109,31 @@ def image_set_files(dataset: str) -> tuple[Path, Path]:
     """
     name, variable = IMAGE_SETS[dataset]
     return annotation_file(name), folder_of(variable)
+
+
+def check_images(file: Path, root: Path, variable: str, images: Iterable[tuple[str, str]]) -> None:
+    """Refuses an annotation file whose images do not exist.
+
+    Args:
+        file: the annotation file.
+        root: folder that paths are relative to.
+        variable: where the folder comes from.
+        images: sequence or other place in the file, and the path.
+
+    Raises:
+        DatasetError: images are missing; the first ones are listed.
+    """
+    looked_for = list(images)
+    missing = [(where, name) for where, name in looked_for if not (root / name).is_file()]
+    if not missing:
+        return
+    shown = [f"{where}: no image {root / name}" for where, name in missing[:_MOST_PROBLEMS]]
+    if len(missing) > len(shown):
+        shown.append(f"and {len(missing) - len(shown)} more")
+    raise DatasetError(
+        list_problems(
+            f"{file}: {len(missing)} of {len(looked_for)} images looked for do not exist; paths "
+            f"are relative to {root} (from {variable}):",
+            shown,
+        )
+    )

@@ -11,26 +11,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from stemseg.inference.preprocess import InputRule
-
 _MASK_CHUNK = 64  # masks that are held as float at once
 
 
 def frames_to_tensor(frames: Sequence[np.ndarray]) -> torch.Tensor:
     """(N, 3, H, W) float32 of N (H, W, 3) uint8 frames."""
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float()
-
-
-def normalise(frames: torch.Tensor, rule: InputRule) -> torch.Tensor:
-    """Normalises frames, and reverses their channels where the network wants red first.
-
-    Args:
-        frames: (N, 3, H, W) float, 0..255, in the order blue, green, red.
-        rule: mean and deviation.
-    """
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (rule.mean, rule.std))
-    frames = ((frames / 255.0 if rule.unit_scale else frames) - mean) / std
-    return frames if rule.bgr else frames.flip(1)
 
 
 def resize_frames(frames: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from stemseg.data.sequences import VideoSequence
+from vidseg_common.datasets.stemseg_write import IGNORE_CATEGORY
 from vidseg_common.errors import ConfigError, DatasetError
 
-#: Class of the pseudo-instance that is the ignore region of KITTI-MOTS.
-IGNORE_CATEGORY = 3
 #: A sequence of KITTI-MOTS ends at this many frames in a row without objects.
 _LONGEST_GAP = 6
 

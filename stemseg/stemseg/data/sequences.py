@@ -8,11 +8,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 
-from stemseg.data.environment import image_set_files, video_set_files
+from stemseg.data.environment import (
+    IMAGE_SETS,
+    VIDEO_SETS,
+    check_images,
+    image_set_files,
+    video_set_files,
+)
 from stemseg.data.packed import PackedList
 from vidseg_common import rle
 from vidseg_common.datasets import stemseg_json
@@ -20,6 +27,10 @@ from vidseg_common.datasets.annotations import Clip
 from vidseg_common.errors import DatasetError
 
 Counts = Mapping[int, str]
+Item = TypeVar("Item")
+
+#: Images of a file that are looked for before a training begins; more take too long from afar.
+_MOST_CHECKED = 1000
 
 
 @dataclass(frozen=True)
@@ -243,14 +254,29 @@ def open_video_set(dataset: str, split: str) -> VideoFile:
 
     Raises:
         ConfigError: a variable is not set.
-        DatasetError: a file is missing or not of the format.
+        DatasetError: a file is missing or not of the format, or its images are missing.
     """
-    return read_sequences(*video_set_files(dataset, split))
+    path, roots = video_set_files(dataset, split)
+    file = read_sequences(path, roots)
+    some = _some(file.sequences)
+    images = [(f"sequence {sequence.id}", sequence.image_paths[0]) for sequence in some]
+    if some:
+        check_images(path, some[0].image_root, VIDEO_SETS[dataset][1], images)
+    return file
 
 
 def open_image_set(dataset: str) -> ImageFile:
     """Reads "coco", "pascalvoc" or "mapillary" from where the environment says; as above."""
-    return read_image_records(*image_set_files(dataset))
+    path, root = image_set_files(dataset)
+    file = read_image_records(path, root)
+    images = [("images", record.path) for record in _some(file.records)]
+    check_images(path, root, IMAGE_SETS[dataset][1], images)
+    return file
+
+
+def _some(items: Sequence[Item]) -> Sequence[Item]:
+    """All items, or as many as are checked, from everywhere in the list."""
+    return items[:: -(-len(items) // _MOST_CHECKED) or 1]
 
 
 def decode_mask(counts: str | None, size: tuple[int, int]) -> np.ndarray:

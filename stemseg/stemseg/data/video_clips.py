@@ -15,7 +15,6 @@ from stemseg.data.clip_arrays import ClipLabels, FrameArrays, make_sample
 from stemseg.data.duplicate import duplicate_instance
 from stemseg.data.samples import ClipSample, ClipSet
 from stemseg.data.sampling import (
-    IGNORE_CATEGORY,
     ClipLength,
     ClipRef,
     annotated_sequences,
@@ -24,6 +23,7 @@ from stemseg.data.sampling import (
 )
 from stemseg.data.sequences import VideoSequence
 from stemseg.inference.preprocess import InputRule
+from vidseg_common.datasets.stemseg_write import IGNORE_CATEGORY
 from vidseg_common.errors import DatasetError
 
 Ignore = Literal["nothing", "background", "category"]

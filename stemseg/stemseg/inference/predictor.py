@@ -17,6 +17,7 @@ from stemseg.inference.networks import Precision, deploy
 from stemseg.inference.settings import Choices, engine_settings, max_tracks_of
 from stemseg.model.network import STEmSeg
 from stemseg.outputs.davis import masks_of_frame, rank_maps
+from vidseg_common.masks import MAX_ID
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class Predictor:
         precision: Precision = "fp32",
     ) -> None:
         choices = choices or Choices()
-        self.max_tracks = min(255, max_tracks_of(network.cfg, choices))
+        self.max_tracks = max_tracks_of(network.cfg, choices, most=MAX_ID)
         self.engine = Engine(
             deploy(network, precision),
             engine_settings(network.cfg, choices),

@@ -139,13 +139,21 @@ def prepare(
     x = pixels.permute(2, 0, 1).float()
     # No anti-aliasing: published numbers depend on it.
     x = F.interpolate(x[None], geometry.network, mode="bilinear", align_corners=False)[0]
+    right, below = geometry.padding
+    return F.pad(normalise(x, rule), (0, right, 0, below)), geometry
+
+
+def normalise(x: Tensor, rule: InputRule) -> Tensor:
+    """Normalises frames, and reverses their channels where the network wants red first.
+
+    Args:
+        x: (..., 3, H, W) float, 0..255, in the order blue, green, red.
+        rule: mean and deviation.
+    """
     if rule.unit_scale:
         x = x / 255
-    x = (x - _column(rule.mean, device)) / _column(rule.std, device)
-    if not rule.bgr:
-        x = x.flip(0)
-    right, below = geometry.padding
-    return F.pad(x, (0, right, 0, below)), geometry
+    x = (x - _column(rule.mean, x.device)) / _column(rule.std, x.device)
+    return x if rule.bgr else x.flip(-3)
 
 
 def to_picture(x: Tensor, rule: InputRule) -> np.ndarray:

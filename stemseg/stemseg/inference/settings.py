@@ -66,17 +66,31 @@ def data_section(cfg: Config, mode: str | None = None) -> DataSection:
     return sections[mode]
 
 
-def max_tracks_of(cfg: Config, choices: Choices, mode: str | None = None) -> int:
+def max_tracks_of(
+    cfg: Config, choices: Choices, mode: str | None = None, *, most: int | None = None
+) -> int:
     """Tracks kept of a video.
 
+    Args:
+        cfg: holds the limit where none is chosen.
+        choices: see `Choices`.
+        mode: davis, youtube_vis or kitti_mots; None takes that of the configuration.
+        most: what the results have room for; a configured limit above it is lowered.
+
     Raises:
-        ConfigError: fewer than one.
+        ConfigError: fewer than one, or more chosen than there is room for.
     """
     limit = choices.max_tracks
     if limit is None:
         limit = data_section(cfg, mode).MAX_INFERENCE_TRACKS
+        limit = limit if most is None else min(limit, most)
     if limit < 1:
         raise ConfigError(f"at least one track has to be kept of a video, not {limit}")
+    if most is not None and limit > most:
+        raise ConfigError(
+            f"the results have room for at most {most} tracks of a video, not {limit} "
+            "(--max_tracks)"
+        )
     return limit
 
 

@@ -35,10 +35,10 @@ class NumberedTrack:
 
 
 def numbered_tracks(tracks: VideoTracks, max_tracks: int) -> list[NumberedTrack]:
-    """The largest instances, numbered by lifetime; the format has room for 999 of them."""
+    """The largest instances, numbered by lifetime."""
     assert isinstance(tracks.classes, ClassVotes)
     statistics = tracks.statistics
-    kept = statistics.by_pixels(min(max_tracks, IDS_PER_CLASS - 1))
+    kept = statistics.by_pixels(max_tracks)
     kept.sort(key=lambda label: statistics.of_label[label].lifetime)
     return [
         NumberedTrack(

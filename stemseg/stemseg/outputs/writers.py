@@ -18,7 +18,8 @@ from stemseg.outputs import davis, kitti_mots, youtube_vis
 from stemseg.outputs.postprocess import Filters, filter_folder
 from vidseg_common.datasets.annotations import Video
 from vidseg_common.datasets.json_write import write_list
-from vidseg_common.errors import ConfigError, DatasetError
+from vidseg_common.datasets.mots_files import IDS_PER_CLASS
+from vidseg_common.errors import DatasetError
 from vidseg_common.files import write_json, write_text
 from vidseg_common.masks import MAX_ID
 from vidseg_common.submission import write_zip
@@ -39,21 +40,14 @@ class ResultWriter(ABC):
         scratch: folder for what is put together at the end.
         max_tracks: tracks kept of a sequence.
         category_names: class id to name, for pictures.
-
-    Raises:
-        ConfigError: more tracks than the format holds.
     """
 
+    #: Tracks of a sequence that the format has room for.
     MOST_TRACKS: int | None = None
 
     def __init__(
         self, output: Path, scratch: Path, max_tracks: int, category_names: Mapping[int, str]
     ) -> None:
-        if self.MOST_TRACKS is not None and max_tracks > self.MOST_TRACKS:
-            raise ConfigError(
-                f"these results hold at most {self.MOST_TRACKS} tracks of a sequence, not "
-                f"{max_tracks} (--max_tracks)"
-            )
         self.output = output
         self.scratch = scratch
         self.max_tracks = max_tracks
@@ -159,6 +153,7 @@ class YoutubeVisWriter(ResultWriter):
 class KittiMotsWriter(ResultWriter):
     """`results/NNNN.txt`, and the same filtered in `results_nms`."""
 
+    MOST_TRACKS = IDS_PER_CLASS - 1
     SUFFIX = "_nms"
 
     def name_of(self, video: Video) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -12,11 +13,14 @@ import numpy as np
 import pytest
 import torch
 
+from stemseg.checkpoint import build_network
+from stemseg.commands import bench, common, predict
 from stemseg.commands import eval as eval_command
-from stemseg.commands import predict
+from stemseg.config import dump_yaml, load_config
 from stemseg.evaluate import evaluate
 from stemseg.inference import predictor
 from stemseg.inference.networks import PlainNetwork
+from stemseg.outputs.writers import KittiMotsWriter
 from vidseg_common import rle
 from vidseg_common.errors import CheckpointError, ConfigError, DatasetError, UserError, VideoError
 from vidseg_common.masks import read_mask, write_mask
@@ -209,7 +213,7 @@ def test_fewer_tracks_than_objects_are_told(weights, dataset, capsys):
 
 
 def test_more_tracks_than_a_png_holds_are_refused(weights, dataset):
-    with pytest.raises(ConfigError, match="at most 255 tracks"):
+    with pytest.raises(ConfigError, match="at most 255 tracks of a video, not 256"):
         run(weights, "davis", "--max_tracks", "256")
 
 
@@ -230,16 +234,18 @@ def test_images_that_do_not_exist_are_listed(weights, dataset, tmp_path):
     with pytest.raises(DatasetError) as caught:
         run(weights, "davis")
     message = str(caught.value)
-    assert "davis_val.json: 1 image(s) do not exist" in message
+    assert "davis_val.json: 1 of 29 images looked for do not exist" in message
     assert "DAVIS_BASE_DIR" in message
-    assert "sequence cat, image_paths: no image" in message
+    assert "sequence cat: no image" in message
     assert "00004.png" in message
 
 
 @pytest.mark.parametrize("variable", ["STEMSEG_JSON_ANNOTATIONS_DIR", "DAVIS_BASE_DIR"])
 def test_a_variable_that_is_not_set_is_named(weights, dataset, monkeypatch, variable):
     monkeypatch.delenv(variable)
-    with pytest.raises(ConfigError, match=f"{variable} .*DAVIS|{variable} .*davis"):
+    with pytest.raises(
+        ConfigError, match=f"{variable} is not set; .*(480p of DAVIS|needed for davis_val)"
+    ):
         run(weights, "davis")
 
 
@@ -297,7 +303,7 @@ def test_the_original_command_line_starts():
 @pytest.fixture
 def predictor_network(fakes, monkeypatch):
     network = fakes.ColorNetwork("kittimots")
-    monkeypatch.setattr(predict, "load_network", lambda *_, **__: network)
+    monkeypatch.setattr(common, "load_network", lambda *_, **__: network)
     monkeypatch.setattr(predictor, "deploy", lambda network, _: PlainNetwork(network))
     return network
 
@@ -346,6 +352,42 @@ def test_own_video_with_more_objects_than_the_limit(
     words = predict_words(weights, tmp_path / "clip", tmp_path / "out", "--max_tracks", "1")
     assert predict.main(words) == 0
     assert "1 objects (2 more than --max_tracks left out)" in capsys.readouterr().out
+
+
+def test_kitti_mots_keeps_as_many_tracks_as_its_ids_have_room_for(
+    weights, fakes, tmp_path, monkeypatch, capsys
+):
+    write_dataset(fakes, tmp_path, monkeypatch, "kittimots", lengths=(3, 2))
+    monkeypatch.setattr(KittiMotsWriter, "MOST_TRACKS", 2)
+    assert run(weights, "kittimots") == 0
+    assert capsys.readouterr().out.count("kept 2 of 3 tracks (the results have room for no mo") == 2
+    ids = {line.split()[1] for line in (out_file(weights, "0002")).read_text().splitlines()}
+    assert len(ids) == 2
+    with pytest.raises(ConfigError, match="at most 2 tracks of a video, not 3"):
+        run(weights, "kittimots", "--max_tracks", "3")
+
+
+def out_file(weights, name):
+    return weights.parent / "out" / "results" / f"{name}.txt"
+
+
+def test_speed_of_a_checkpoint(tmp_path, tiny_yaml, capsys):
+    cfg = load_config(tiny_yaml)
+    path = tmp_path / "000006.pth"
+    torch.save({"model": build_network(cfg).state_dict()}, path)
+    dump_yaml(cfg, tmp_path / "config.yaml")
+    words = ["--model", str(path), "--height", "32", "--width", "48", "--frames", "5"]
+    assert bench.main([*words, "--threads", "1", "--device", "cpu", "-fo", "1"]) == 0
+    first, *speeds = capsys.readouterr().out.splitlines()
+    assert re.match(r"5 frames 48x32, \d+ objects, cpu, fp32, peak RSS \d+ MB", first)
+    assert [line.split(":")[0] for line in speeds] == [
+        *("speed of model inference", "speed of clustering and post-processing"),
+        "speed of overall",
+    ]
+    with pytest.raises(ConfigError, match="below their 2 frames"):
+        bench.main([*words, "-fo", "2"])
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        bench.main(["--model", str(tmp_path / "absent.pth")])
 
 
 def test_own_video_that_does_not_exist(weights, tmp_path, predictor_network):

@@ -5,13 +5,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from stemseg.config import load_config
 from stemseg.inference.classes import ClassScores, ClassVotes
 from stemseg.inference.engine import VideoTracks
 from stemseg.inference.labels import LabelStore, statistics_of
 from stemseg.inference.preprocess import InputRule, frame_geometry
+from stemseg.inference.settings import Choices, max_tracks_of
 from stemseg.outputs import davis, kitti_mots, youtube_vis
 from stemseg.outputs.resize import instance_masks
+from stemseg.outputs.writers import WRITERS
 from vidseg_common import rle
+from vidseg_common.errors import ConfigError
 from vidseg_common.masks import read_mask
 
 SIZE = (40, 56)
@@ -119,12 +123,22 @@ def test_kitti_mots_gives_overlaps_to_the_highest_label(maps):
     assert np.stack(list(masks.values())).sum(0).max() == 1
 
 
-def test_kitti_mots_has_room_for_999_tracks():
-    maps = np.arange(1, 1 + 40 * 30).reshape(1, 40, 30)
-    tracks = tracks_of(np.zeros((1, 16, 16), np.int64), ClassVotes())
-    tracks.statistics = statistics_of(maps)
-    assert len(kitti_mots.numbered_tracks(tracks, 5000)) == 999
-    assert len(kitti_mots.numbered_tracks(tracks, 3)) == 3
+def test_kitti_mots_keeps_the_largest_tracks(maps):
+    tracks = tracks_of(maps, ClassVotes())
+    assert {track.label for track in kitti_mots.numbered_tracks(tracks, 2)} == {1, 2}
+
+
+def test_room_of_the_results():
+    """The published limit of KITTI-MOTS is 1000, but its ids have room for 999."""
+    cfg, most = load_config("kitti_mots_2"), WRITERS["kittimots"].MOST_TRACKS
+    assert cfg.DATA.KITTI_MOTS.MAX_INFERENCE_TRACKS == 1000
+    assert max_tracks_of(cfg, Choices()) == 1000
+    assert max_tracks_of(cfg, Choices(), most=most) == 999
+    assert max_tracks_of(cfg, Choices(max_tracks=999), most=most) == 999
+    with pytest.raises(ConfigError, match=r"at most 999 tracks of a video, not 1000 \(--max_tr"):
+        max_tracks_of(cfg, Choices(max_tracks=1000), most=most)
+    with pytest.raises(ConfigError, match="at least one track"):
+        max_tracks_of(cfg, Choices(max_tracks=0))
 
 
 def test_votes_skip_background_and_prefer_the_lower_class():

@@ -45,6 +45,13 @@ def test_the_limit_of_tracks_is_told(fakes):
     assert max(ids.max() for ids in prediction.id_maps()) == 2
 
 
+def test_more_tracks_than_ids_are_refused(fakes):
+    with pytest.raises(ConfigError, match="at most 255 tracks of a video, not 256"):
+        Predictor(fakes.ColorNetwork(), Choices(max_tracks=256))
+    # The published limit of KITTI-MOTS is above it.
+    assert Predictor(fakes.ColorNetwork("kittimots")).max_tracks == 255
+
+
 def test_a_video_without_objects(fakes):
     frames = fakes.color_frames(fakes.color_masks(3, 0))
     prediction = Predictor(fakes.ColorNetwork()).predict(frames)

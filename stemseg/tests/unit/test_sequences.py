@@ -1,10 +1,12 @@
 import json
+import re
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from stemseg.data import sequences
 from stemseg.data.environment import VARIABLES, annotation_file, folder_of, video_set_files
 from stemseg.data.packed import PackedList
 from stemseg.data.sequences import (
@@ -174,6 +176,30 @@ def test_missing_folders_and_files_are_named(monkeypatch, tmp_path):
     monkeypatch.setenv("STEMSEG_JSON_ANNOTATIONS_DIR", str(tmp_path))
     with pytest.raises(DatasetError, match=r"davis_val\.json: no such annotation file"):
         annotation_file("davis_val.json")
+    monkeypatch.delenv("STEMSEG_JSON_ANNOTATIONS_DIR")
+    with pytest.raises(ConfigError, match=r"ANNOTATIONS_DIR is not set; .*; needed for davis_val"):
+        annotation_file("davis_val.json")
+
+
+def test_files_whose_images_do_not_exist_are_refused(training_data, tmp_path, monkeypatch):
+    for name, open_set in (("davis", open_video_set), ("coco", open_image_set)):
+        variable = {"davis": "DAVIS_BASE_DIR", "coco": "COCO_TRAIN_IMAGES_DIR"}[name]
+        monkeypatch.setenv(variable, str(tmp_path))
+        with pytest.raises(DatasetError) as caught:
+            open_set(*(("davis", "train") if name == "davis" else ("coco",)))
+        head, *listed = str(caught.value).splitlines()
+        assert re.search(rf"{name}\w*\.json: (\d+) of \1 images looked for do not exist", head)
+        assert variable in head
+        assert all("no image" in line for line in listed[:10])
+        assert len(listed) <= 11
+
+
+@pytest.mark.parametrize("number", [0, 1, 999, 1000, 1001, 118287])
+def test_images_that_are_looked_for_are_from_everywhere(number):
+    chosen = sequences._some(range(number))
+    assert len(chosen) <= 1000
+    assert len(chosen) >= min(number, 500)
+    assert number - 2 * (number // 500 + 1) < max(chosen, default=0) + 1
 
 
 @pytest.mark.parametrize(
