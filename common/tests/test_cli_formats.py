@@ -1,6 +1,7 @@
 """Every format of the registry: written, checked, read again, and every pair converted."""
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -178,8 +179,33 @@ def test_the_only_split_of_a_kind_is_taken(tmp_path: Path) -> None:
     for kind in ("visible", "amodal"):
         FORMATS["sailvos"].write(data, tmp_path / "set", split="train", kind=kind)
     assert len(FORMATS["sailvos"].read(tmp_path / "set", kind="visible").videos) == 1
-    with pytest.raises(UserError, match="amodal, visible or joint"):
+    with pytest.raises(UserError, match="has the kinds amodal, visible: name one with --kind"):
         FORMATS["sailvos"].read(tmp_path / "set")
+    shutil.rmtree(tmp_path / "set" / "amodal")
+    assert len(FORMATS["sailvos"].read(tmp_path / "set").videos) == 1
+
+
+def test_the_folder_around_the_kinds_of_sailvos(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_set(tmp_path / "set" / "png", 1)
+    root = tmp_path / "set" / "json"
+    for kind in ("visible", "amodal", "joint", "joint(bbox=both_bbox)"):
+        FORMATS["sailvos"].write(data, root, split="train", kind=kind)
+    assert guess_format(tmp_path / "set") == guess_format(root) == "sailvos"
+    for kind in ("visible", "joint", "joint(bbox=both_bbox)"):
+        for path in (tmp_path / "set", root):
+            assert run("validate", path, "--kind", kind) == 0
+            capsys.readouterr()
+            assert run("info", path, "--kind", kind, "--split", "train", "--json") == 0
+            assert json.loads(capsys.readouterr().out)["missing_images"] == []
+    for split in ("train", "val"):
+        FORMATS["sailvos"].write(data, root, split=split, kind="joint(bbox=visb_bbox)")
+    shutil.copy(root / "visible" / "train.json", root / "visible" / "test.json")
+    with pytest.raises(UserError, match=r"has the files test\.json, train\.json; name one"):
+        FORMATS["sailvos"].read(root, kind="visible")
+    with pytest.raises(UserError, match="has no folder of annotations called"):
+        FORMATS["sailvos"].read(tmp_path / "set" / "png", kind="visible")
 
 
 @pytest.mark.parametrize("name", ["ytvis2019", "ytvis2021", "ovis"])

@@ -162,7 +162,7 @@ def test_official_tree(tmp_path: Path) -> None:
     assert annotation_path(tmp_path, "train", kind_of("visible")).is_file()
     read = sailvos.read(tmp_path, split="valid", kind="joint", bbox="both", images=tmp_path / "png")
     assert read.image_path(read.videos[0], 1) == tmp_path / "png/v1__9/images/000001.png"
-    with pytest.raises(DatasetError, match="which kind"):
+    with pytest.raises(DatasetError, match="has the kinds visible, joint"):
         sailvos.read(tmp_path)
     with pytest.raises(UserError, match="no SAIL-VOS annotation kind 'joint with bbox=x'"):
         kind_of("joint", "x")

@@ -14,6 +14,7 @@ import ijson
 from PIL import Image, UnidentifiedImageError
 
 from vidseg_common.annotation_files import annotation_files
+from vidseg_common.datasets.sailvos_kinds import kinds_root
 from vidseg_common.errors import UserError
 
 _OVIS_ONLY = {"category vehical", "category poultry"}
@@ -155,7 +156,7 @@ def _of_folder(path: Path) -> str | None:
     for name in ("instances_txt", "instances"):
         if (path / name).is_dir():
             return "kitti-mots-txt" if name == "instances_txt" else "kitti-mots-png"
-    if any(any(path.glob(f"{kind}/*.json")) for kind in ("joint", "amodal", "visible")):
+    if kinds_root(path) is not None:
         return "sailvos"
     if any(path.glob("Annotations_unsupervised/*/*/*.png")):
         return "davis2019"

@@ -147,11 +147,15 @@ class Format:
             f"{self.name}; found {names}; name the file"
         )
 
-    def image_root(self, path: str | Path, split: str | None = None) -> Path | None:
+    def image_root(
+        self, path: str | Path, split: str | None = None, kind: str | None = None
+    ) -> Path | None:
         """Where the images that an annotation file names lie; None where the reader knows."""
         if not self.file_name and not self.suffix:
             return None
         file = self.locate(path, split)
+        if self.takes_kind:
+            file = importlib.import_module(f"{_DATASETS}.{self.module}").file_of(file, split, kind)
         return find_images(file) if file.is_file() and file.suffix == ".json" else None
 
     def _call(
@@ -192,7 +196,8 @@ MOTS_CATEGORIES = (Category(1, "car"), Category(2, "pedestrian"))
 
 
 def _youtube_vis(name: str, title: str) -> Format:
-    return Format(name, title, "youtube_vis", "instances.json")
+    options = {"benchmark": name}
+    return Format(name, title, "youtube_vis", "instances.json", options=options)
 
 
 def _masks(name: str, title: str, form: str, **more: Any) -> Format:

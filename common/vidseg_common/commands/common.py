@@ -107,7 +107,7 @@ def open_data(
     asked = asked_options(options)
     if truth is not None:
         asked["masks"] = getattr(options, "masks", None)
-    images = images or found.image_root(path, asked["split"])
+    images = images or found.image_root(path, asked["split"], asked["kind"])
     return found.read(path, images=images, truth=truth, **asked), found
 
 

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     truth = open_truth(options)
     found = chosen_format(options.format, options.path, truth=truth)
-    images = options.images or found.image_root(options.path, options.split)
+    images = options.images or found.image_root(options.path, options.split, options.kind)
     problems = found.validate(options.path, images=images, truth=truth, **asked_options(options))
     if options.json:
         entries = [_entry(problem) for problem in problems]

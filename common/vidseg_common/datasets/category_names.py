@@ -5,13 +5,16 @@ A file brings its own list, which is the one that counts. Source: spec common se
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from vidseg_common.arguments import did_you_mean
 from vidseg_common.datasets.annotations import Category
 from vidseg_common.errors import UserError
 
-__all__ = ["CATEGORY_NAMES", "standard_categories", "title_of"]
+__all__ = ["CATEGORY_NAMES", "category_faults", "standard_categories", "title_of"]
+
+CategoryFault = tuple[str, str, str]
+"""Which category, which field of it, and what is wrong."""
 
 
 def _numbered(text: str) -> dict[int, str]:
@@ -63,3 +66,38 @@ def title_of(categories: Iterable[Category]) -> str | None:
         if names == standard:
             return _TITLES[name]
     return None
+
+
+def category_faults(name: str, categories: Sequence[Category]) -> Iterator[CategoryFault]:
+    """Finds where the categories of a file are not those of its benchmark.
+
+    Files of own data may have any categories, so a list that shares less than half of its names
+    with the benchmark is taken as one's own, and nothing is wrong with it. Upper and lower case
+    do not count.
+
+    Args:
+        name: "ytvis2019", "ytvis2021" or "ovis".
+        categories: those of the file.
+    """
+    standard, title = CATEGORY_NAMES[name], _TITLES[name]
+    other = title_of(categories)
+    if other not in (None, title):
+        yield "", "categories", f"these are the categories of {other}, not of {title}"
+        return
+    numbers = {text.lower(): number for number, text in standard.items()}
+    known = [category for category in categories if category.name.lower() in numbers]
+    if 2 * len(known) < max(len(standard), len(categories)):
+        return
+    for category in categories:
+        where, number = f"category {category.id}", numbers.get(category.name.lower())
+        if number is None:
+            right = standard.get(category.id)
+            told = f", where {category.id} is {right}" if right else ""
+            yield where, "name", f"{category.name!r} is no category of {title}{told}"
+        elif number != category.id:
+            yield where, "id", f"{category.name} is category {number} of {title}"
+    given = {category.name.lower() for category in categories}
+    ids = {category.id for category in categories}
+    for number, text in standard.items():
+        if text.lower() not in given and number not in ids:
+            yield "", "categories", f"category {number}, {text}, of {title} is missing"

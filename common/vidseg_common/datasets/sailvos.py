@@ -16,7 +16,7 @@ from typing import Any
 from vidseg_common import rle
 from vidseg_common.datasets.annotations import AnnotationSet, Clip, Problem, Track, Video
 from vidseg_common.datasets.sailvos_file import SailvosFile, scan
-from vidseg_common.datasets.sailvos_kinds import Kind, annotation_path, kind_of
+from vidseg_common.datasets.sailvos_kinds import Kind, annotation_path, kind_of, kinds_root
 from vidseg_common.datasets.sailvos_per_video import (
     read_per_video,
     without_hidden,
@@ -29,6 +29,7 @@ from vidseg_common.files import atomic_path
 
 __all__ = [
     "CLASS_NAMES",
+    "file_of",
     "read",
     "read_per_video",
     "read_results",
@@ -78,7 +79,7 @@ def read(
             loaded.
         UserError: there is no such kind.
     """
-    file = scan(_file_of(path, split, kind, bbox), _asked(kind, bbox), progress=progress)
+    file = scan(file_of(path, split, kind, bbox), _asked(kind, bbox), progress=progress)
     if file.problems:
         raise DatasetError(list_problems("not usable as SAIL-VOS:", map(str, file.problems)))
     return AnnotationSet(
@@ -112,7 +113,7 @@ def validate(
     """
     path = Path(path)
     try:
-        path = _file_of(path, split, kind, bbox)
+        path = file_of(path, split, kind, bbox)
         file = scan(path, _asked(kind, bbox), progress=progress)
     except DatasetError as error:
         return [Problem(path, "", "", str(error))]
@@ -133,20 +134,45 @@ def _asked(kind: str | None, bbox: str | None) -> Kind | None:
     return None if kind is None and bbox is None else kind_of(kind or "joint", bbox)
 
 
-def _file_of(path: str | Path, split: str | None, kind: str | None, bbox: str | None) -> Path:
+def file_of(
+    path: str | Path, split: str | None = None, kind: str | None = None, bbox: str | None = None
+) -> Path:
+    """The annotation file that is meant: the path itself, or one in the official tree.
+
+    Args:
+        path: the JSON file, the folder of the official tree that holds the kinds, or the folder
+            around it.
+        split: as `read`.
+        kind: as `read`; None takes the only kind there is.
+        bbox: as `read`.
+
+    Raises:
+        DatasetError: a folder without kinds, or with several where none was named.
+    """
     path = Path(path)
     if not path.is_dir():
         return path
-    if kind is None:
+    root = kinds_root(path)
+    if root is None:
+        raise DatasetError(f"{path} has no folder of annotations called amodal, visible or joint")
+    there = [name for name in ("amodal", "visible", "joint") if (root / name).is_dir()]
+    if kind is None and len(there) > 1:
         raise DatasetError(
-            f"{path} is a folder: say which kind to take (amodal, visible or joint), or name the "
-            "JSON file"
+            f"{path} has the kinds {', '.join(there)}: name one with --kind, or name the JSON file"
         )
-    file = annotation_path(path, split or "valid", kind_of(kind, bbox))
-    if split is None and not file.is_file():
-        there = sorted(file.parent.glob(file.name.replace("valid", "*", 1)))
-        return there[0] if len(there) == 1 else file
-    return file
+    file = annotation_path(root, split or "valid", kind_of(kind or there[0], bbox))
+    if file.is_file():
+        return file
+    # Where no split was named the only one is taken, of joint where the boxes are those wanted.
+    boxes = file.stem.partition("(")[1:]
+    patterns = [f"{split or '*'}{''.join(boxes)}.json"] + (
+        [] if bbox else [f"{split or '*'}*.json"]
+    )
+    found = next((files for p in patterns if (files := sorted(file.parent.glob(p)))), [])
+    if len(found) > 1:
+        names = ", ".join(entry.name for entry in found)
+        raise DatasetError(f"{file.parent} has the files {names}; name one")
+    return found[0] if found else file
 
 
 def _load(file: SailvosFile, position: int) -> Clip:

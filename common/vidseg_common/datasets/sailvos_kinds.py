@@ -25,6 +25,7 @@ __all__ = [
     "field_faults",
     "from_plain",
     "kind_of",
+    "kinds_root",
     "to_plain",
 ]
 
@@ -96,6 +97,27 @@ def annotation_path(root: str | Path, split: str, kind: Kind) -> Path:
     """
     name = "valid" if split == "val" else split
     return Path(root) / kind.name / f"{name}{str(kind).removeprefix(kind.name)}.json"
+
+
+def kinds_root(path: Path) -> Path | None:
+    """The folder that holds the kinds, such as `sailvos_cut_json`: this one, or one below it.
+
+    Args:
+        path: an existing folder.
+
+    Returns:
+        None where there is no such folder, or several.
+    """
+    below = (folder for folder in sorted(path.iterdir()) if folder.is_dir())
+    if _holds_kinds(path):
+        return path
+    found = [folder for folder in below if _holds_kinds(folder)]
+    return found[0] if len(found) == 1 else None
+
+
+def _holds_kinds(folder: Path) -> bool:
+    names = {kind.name for kind in KINDS}
+    return any(next((folder / name).glob("*.json"), None) is not None for name in names)
 
 
 def detect_kind(annotation: Mapping[str, Any]) -> Kind:

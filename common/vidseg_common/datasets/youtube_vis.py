@@ -13,6 +13,7 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from vidseg_common.datasets.annotations import AnnotationSet, Clip, Problem, Track, Video
+from vidseg_common.datasets.category_names import category_faults
 from vidseg_common.datasets.json_write import write_object
 from vidseg_common.datasets.write_losses import WriteLosses
 from vidseg_common.datasets.youtube_vis_entries import name_of_video
@@ -62,6 +63,7 @@ def validate(
     images: str | Path | None = None,
     split: str | None = None,
     progress: bool = False,
+    benchmark: str | None = None,
 ) -> list[Problem]:
     """Lists everything that is wrong in a data set, and what other tools may stumble over.
 
@@ -70,12 +72,18 @@ def validate(
         images: folder of the images, each of which has to be there; None does not look.
         split: no part of the format, whose splits are files.
         progress: show a bar on stderr.
+        benchmark: "ytvis2019", "ytvis2021" or "ovis", whose categories the file has to have
+            unless it has a list of its own; None does not look.
     """
     loader = YoutubeVisLoader(Path(path))
     try:
         loader.run(progress)
     except DatasetError as error:
         loader.log.unreadable(error)
+    else:
+        categories = list(loader.categories.values())
+        for fault in category_faults(benchmark, categories) if benchmark else ():
+            loader.log.note(*fault)
     if images is not None:
         loader.note_missing_images(Path(images))
     return loader.log.problems
