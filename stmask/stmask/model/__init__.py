@@ -1,1 +1,1 @@
-"""The network: backbone, pyramid, prototypes, calibrated head, temporal network."""
+"""Networks of STMask: torch and torchvision only, no I/O (spec section 3)."""

@@ -23,7 +23,7 @@ def assemble(proto: Tensor, coeff: Tensor, boxes: Tensor | None) -> Tensor:
     """
     height, width, num_prototypes = proto.shape
     logits = coeff.tanh() @ proto.reshape(-1, num_prototypes).t()  # n, h*w
-    masks = logits.sigmoid().view(-1, height, width)
+    masks = logits.sigmoid().view(len(coeff), height, width)
     return masks if boxes is None else crop(masks, boxes)
 
 
