@@ -29,10 +29,41 @@ def test_there_and_back(mask):
     assert json.loads(json.dumps(encoded)) == encoded
 
 
-@given(counts=st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=60))
+@given(counts=st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=60))
 @settings(deadline=None)
 def test_string_holds_any_counts(counts):
     assert rle.string_to_counts(rle.counts_to_string(counts)).tolist() == counts
+
+
+@given(counts=st.lists(st.integers(0, 2**24 - 1), max_size=60))
+@settings(deadline=None)
+def test_our_string_is_that_of_the_library(counts):
+    runs = np.array(counts, np.int64)
+    assert rle._written(runs) == rle.counts_to_string(runs)
+
+
+def string_by_the_rule(counts):
+    """The string as spec common section 2 puts it, number by number."""
+    text = ""
+    for i, count in enumerate(counts):
+        x, more = count - counts[i - 2] if i > 2 else count, True
+        while more:
+            bits, x = x & 31, x >> 5
+            more = x != -1 if bits & 16 else x != 0
+            text += chr(48 + (bits | 32 if more else bits))
+    return text
+
+
+@pytest.mark.parametrize("power", [24, 28, 29, 31, 32])
+@pytest.mark.parametrize("before", [[], [0], [0, 5], [3, 2**23, 7]])
+def test_long_runs(power, before):
+    """The library writes beyond its buffer here: 6 characters are reserved for each run."""
+    counts = [*before, 2**power - 1, 2**24, 2**power - 1, 1]
+    assert rle.counts_to_string(counts) == string_by_the_rule(counts)
+    empty = {"size": [1 << 14, 1 << 14], "counts": [1 << 28]}
+    text = rle.counts_to_string(empty["counts"])
+    assert text == string_by_the_rule(empty["counts"])
+    assert rle.area({**empty, "counts": text}) == rle.area(empty) == 0
 
 
 @given(first=any_mask, data=st.data())

@@ -33,6 +33,14 @@ __all__ = [
 ]
 
 
+_LONGEST_SAFE = 1 << 24
+"""The library reserves 6 characters per run, and ends the string with one more; runs below this
+and their differences need 5."""
+
+_MOST_CHARACTERS = 7
+"""Groups of 5 bits that 32 bits and a sign need."""
+
+
 class RLE(TypedDict):
     """A mask as compressed run lengths: `size` is [H, W], `counts` the string."""
 
@@ -241,13 +249,28 @@ def counts_to_string(counts: Sequence[int] | NDArray[np.integer]) -> str:
     """Encodes run lengths as the compressed string; the inverse of `string_to_counts`.
 
     Raises:
-        MaskError: a run that is negative or longer than the 32 bits of the library.
+        MaskError: a run that is negative or longer than 32 bits.
     """
     runs = np.asarray(counts, np.int64).reshape(-1)
     if len(runs) and (runs.min() < 0 or runs.max() >= 1 << 32):
         raise MaskError(f"RLE runs lie in 0..2^32-1, not {runs.min()}..{runs.max()}")
+    if len(runs) and runs.max() >= _LONGEST_SAFE:
+        return _written(runs)
     # The library writes the string from the runs alone, whatever the size.
     return str(coco_mask.frPyObjects({"size": [1, 1], "counts": runs}, 1, 1)["counts"], "ascii")
+
+
+def _written(runs: NDArray[np.int64]) -> str:
+    """The string of any runs; slower than the library, whose buffer long runs overflow."""
+    numbers = runs.copy()
+    numbers[3:] -= runs[1:-2]
+    place = np.arange(_MOST_CHARACTERS)
+    shifted = numbers[:, None] >> (5 * place)  # N, 7
+    bits, rest = shifted & 31, shifted >> 5
+    is_last = np.where(bits & 16, rest == -1, rest == 0)
+    last = is_last.argmax(axis=1)[:, None]
+    codes = 48 + bits + np.where(place < last, 32, 0)
+    return codes[place <= last].astype(np.uint8).tobytes().decode("ascii")
 
 
 def _size_of(rle: Mapping[str, Any]) -> tuple[int, int]:
