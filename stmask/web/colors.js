@@ -7,7 +7,7 @@ const COLORS = [
   [96, 125, 139],
 ];
 
-/** Red, green, blue of an object number. */
+/** Red, green, blue of an object number, which is -1 for objects without one. */
 export function colorOf(number) {
-  return COLORS[(5 * number) % COLORS.length];
+  return COLORS[(((5 * number) % COLORS.length) + COLORS.length) % COLORS.length];
 }

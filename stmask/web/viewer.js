@@ -84,7 +84,7 @@ function draw() {
     const detection = dets[number];
     if (settings.box) {
       context.strokeStyle = `rgb(${colorOf(detection.id ?? number)})`;
-      context.lineWidth = Math.max(1, canvas.height / 240);
+      context.lineWidth = Math.max(2, Math.round(canvas.height / 240));
       context.strokeRect(...detection.bbox);
     }
     drawLabel(detection, number);
