@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from unittest import mock
 
 from vidseg_common.config import ArgumentParser
+from vidseg_common.metrics.parallel import available_cpus
 
 #: Command as it is typed, and the function that parses its flags.
 COMMANDS = {
@@ -153,6 +154,8 @@ def default_text(action: argparse.Action) -> str:
     """What holds when the flag is not given, "" where that says nothing."""
     if action.required and action.nargs != argparse.ZERO_OR_MORE:
         return "required"
+    if action.dest == "workers" and action.default == available_cpus():
+        return "all cores"
     if action.default is None or action.default is False or action.default == []:
         return ""
     if isinstance(action.default, (list, tuple)):

@@ -9,8 +9,16 @@ from command_flags import actions_of, default_text, group_actions, parser_of, si
 
 from stcn import options
 from stemseg.commands.common import add_choice_flags
+from vidseg_common.commands.common import add_data_flags, add_truth_flags
 
 PREFIX = "flags-"
+
+
+def _add_set_flags(parser: argparse.ArgumentParser) -> None:
+    add_data_flags(parser, "annotation file or folder, or results")
+    add_truth_flags(parser, "ground truth that results belong to (not of split)")
+
+
 #: Table to the command whose flags it lists, without those of the groups below.
 COMMAND_TABLES = {
     "flags-predict": "stcn predict",
@@ -27,6 +35,17 @@ COMMAND_TABLES = {
     "flags-datasets": "stcn download datasets",
     "flags-bl30k": "stcn download bl30k",
     "flags-synthetic": "vidseg_common.synthetic",
+    "flags-vidseg-convert": "vidseg convert",
+    "flags-vidseg-validate": "vidseg validate",
+    "flags-vidseg-show": "vidseg show",
+    "flags-vidseg-split": "vidseg split",
+    "flags-vidseg-pack": "vidseg pack",
+    "flags-vidseg-evaluate": "vidseg evaluate",
+    "flags-vidseg-number": "vidseg sailvos number",
+    "flags-vidseg-cut": "vidseg sailvos cut",
+    "flags-vidseg-kind": "vidseg sailvos kind",
+    "flags-vidseg-per-video": "vidseg sailvos per-video",
+    "flags-vidseg-frames": "vidseg sailvos frames",
     "flags-stemseg-predict": "stemseg predict",
     "flags-stemseg-eval": "stemseg eval",
     "flags-stemseg-train": "stemseg train",
@@ -37,6 +56,7 @@ COMMAND_TABLES = {
     "flags-stemseg-mapillary": "stemseg resize-mapillary",
 }
 GROUP_TABLES = {
+    "flags-vidseg-data": (_add_set_flags,),
     "flags-stemseg-choices": (add_choice_flags,),
     "flags-memory": (options.add_memory_flags,),
     "flags-output": (options.add_output_flags,),
@@ -46,6 +66,7 @@ EVALUATIONS = ("flags-davis2016", "flags-davis2017", "flags-youtube", "flags-gen
 WITH_OUTPUT_GROUP = (*EVALUATIONS, "flags-youtube-ms")
 WITH_CHOICE_GROUP = ("flags-stemseg-predict", "flags-stemseg-eval", "flags-stemseg-bench")
 WITH_MEMORY_GROUP = (*WITH_OUTPUT_GROUP, "flags-predict", "flags-bench")
+WITH_DATA_GROUP = (*("flags-vidseg-validate", "flags-vidseg-show", "flags-vidseg-split"),)
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
 
@@ -65,6 +86,8 @@ def flag_table(name: str) -> Table:
         groups.append(options.add_memory_flags)
     if name in WITH_CHOICE_GROUP:
         groups.append(add_choice_flags)
+    if name in WITH_DATA_GROUP:
+        groups += GROUP_TABLES["flags-vidseg-data"]
     known = {signature(action) for action in group_actions(*groups)}
     return _table([a for a in actions_of(parser) if signature(a) not in known])
 
