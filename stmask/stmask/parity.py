@@ -21,10 +21,8 @@ RUNNERS = {
         *("net_forward", "head", "priors", "boxes", "mask_assembly"),
         *("op_dcnv2", "op_correlation", "op_roi_align", "op_feature_align"),
     ),
-    "stmask.parity_inference": (
-        *("nms", "candidates", "tf_shift", "tracker_tf", "tracker_plain"),
-        *("video", "json_result", "preprocess"),
-    ),
+    "stmask.parity_inference": (*("nms", "candidates", "json_result", "preprocess"),),
+    "stmask.parity_tracking": (*("tf_shift", "tracker_tf", "tracker_plain", "video"),),
     "stmask.parity_losses": ("loss", "train_step"),
 }
 
