@@ -72,6 +72,22 @@ def test_every_target_can_be_planned(target: str) -> None:
     assert make("-n", target, "VIDEO=clip.mp4", "MASK=first.png", "DAVIS=folder").strip()
 
 
+def test_training_of_stemseg_is_the_original_command() -> None:
+    words = make("-n", "train-stemseg", "CFG=davis_1")
+    assert "python stemseg/training/main.py --cfg davis_1.yaml --model_dir davis_1 " in words
+    assert "--allow_multigpu" not in words
+    words = " ".join(
+        make("-n", "train-stemseg", "CFG=davis_2", "ID=two", "INITIAL=one.pth", "GPUS=2").split()
+    )
+    assert (
+        "torchrun --standalone --nproc_per_node=2 stemseg/training/main.py --cfg davis_2" in words
+    )
+    assert "--model_dir two" in words
+    assert "--allow_multigpu" in words
+    assert "--initial_ckpt 'one.pth'" in words
+    assert "--restore_session 'a.pth'" in make("-n", "train-stemseg", "RESUME=a.pth")
+
+
 def test_the_environment_is_kept_while_the_requirements_stay(tmp_path: Path) -> None:
     folder = copy_of_inputs(tmp_path)
     mark = stamp(folder)

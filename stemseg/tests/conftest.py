@@ -32,8 +32,18 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def training_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every data set of the trainings: three videos of 12 frames, 48 x 64, two objects each."""
-    root = tmp_path_factory.mktemp("stemseg-data")
-    videos = list(generate_videos(3, 3, NUM_FRAMES, 48, 64, 2))
+    return write_training_sets(tmp_path_factory.mktemp("stemseg-data"), 3, NUM_FRAMES)
+
+
+@pytest.fixture(scope="session")
+def long_training_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with one video of 24 frames, enough for clips of 16."""
+    return write_training_sets(tmp_path_factory.mktemp("stemseg-long-data"), 1, 24)
+
+
+def write_training_sets(root: Path, num_videos: int, num_frames: int) -> Path:
+    """Writes every data set, all made of the same videos; returns `root`."""
+    videos = list(generate_videos(3, num_videos, num_frames, 48, 64, 2))
     write_layout("stemseg", videos, root, split="train")
     folder = root / "annotations"
     davis = json.loads((folder / "davis_train.json").read_text())
@@ -57,13 +67,24 @@ def _write(path: Path, content: Any) -> None:
 @pytest.fixture
 def training_data(training_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The root of the data sets, with the environment variables naming their parts."""
-    frames = str(training_root / "train" / "JPEGImages")
-    monkeypatch.setenv("STEMSEG_JSON_ANNOTATIONS_DIR", str(training_root / "annotations"))
-    monkeypatch.setenv("YOUTUBE_VIS_BASE_DIR", str(training_root))
+    return name_training_sets(training_root, monkeypatch)
+
+
+@pytest.fixture
+def long_training_data(long_training_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same of `long_training_root`."""
+    return name_training_sets(long_training_root, monkeypatch)
+
+
+def name_training_sets(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Sets the environment variables; returns `root`."""
+    frames = str(root / "train" / "JPEGImages")
+    monkeypatch.setenv("STEMSEG_JSON_ANNOTATIONS_DIR", str(root / "annotations"))
+    monkeypatch.setenv("YOUTUBE_VIS_BASE_DIR", str(root))
     for name in ("DAVIS_BASE_DIR", "KITTIMOTS_BASE_DIR", "COCO_TRAIN_IMAGES_DIR",
                  "PASCAL_VOC_IMAGES_DIR", "MAPILLARY_IMAGES_DIR"):  # fmt: skip
         monkeypatch.setenv(name, frames)
-    return training_root
+    return root
 
 
 @pytest.fixture(scope="session")
