@@ -361,7 +361,7 @@ def network_settings(config: Config) -> NetworkSettings:
         "patch_size": config.correlation_patch_size,
         "correlation_level": config.correlation_selected_layer,
         "semantic": config.use_semantic_segmentation_loss,
-        "maskiou_channels": tuple(config.maskiou_net) if config.use_maskiou else (),
+        "maskiou_channels": tuple(layer[0] for layer in config.maskiou_net if config.use_maskiou),
     }
     return _checked_settings(values | config.network_sizes)
 
