@@ -212,7 +212,7 @@ def test_results_of_other_videos_are_told(
     else:
         shutil.copy(first, root / f"extra{first.suffix}")
     assert run("evaluate", *flags, "-o", tmp_path / "out", "--worst", "0") == 0
-    note = "1 video(s) that are not in the ground truth, not scored: extra"
+    note = "1 video(s) that are not in the ground truth, left out: extra"
     assert note in capsys.readouterr().err
     assert note in (tmp_path / "out" / "report.html").read_text()
 

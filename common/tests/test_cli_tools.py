@@ -43,13 +43,34 @@ class TestShow:
         with open_source(out) as frames:
             assert len(list(frames)) == FRAMES
 
-    def test_a_sheet_beside_the_ground_truth(self, source: Path, tmp_path: Path) -> None:
+    def test_a_sheet_beside_the_ground_truth(
+        self, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         masks = tmp_path / "masks"
         run("convert", source, "--to", "davis-results", "-o", masks)
+        (masks / "extra").mkdir()
         out = tmp_path / "sheet.png"
         line = ("--gt", source, "--videos", "v2", "--frames", "2", "--labels")
         assert run("show", masks, "-o", out, *line) == 0
         assert read_image(out).shape[1] > 4 * WIDTH
+        capsys.readouterr()
+        assert (
+            run(
+                "convert",
+                masks,
+                "--gt",
+                source,
+                "--to",
+                "ytvis-results",
+                "-o",
+                out.with_suffix(".json"),
+            )
+            == 0
+        )
+        assert (
+            "1 video(s) that are not in the ground truth, left out: extra"
+            in capsys.readouterr().err
+        )
 
     def test_every_frame_in_a_folder(self, source: Path, tmp_path: Path) -> None:
         out = tmp_path / "frames"

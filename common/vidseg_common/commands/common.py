@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vidseg_common.datasets.annotations import AnnotationSet
+from vidseg_common.datasets.records import other_videos_notes
 from vidseg_common.errors import UserError
 from vidseg_common.format_guess import guess_format
 from vidseg_common.formats import Format, find_format
@@ -24,6 +25,7 @@ __all__ = [
     "say",
     "shows_progress",
     "warn",
+    "warn_of_others",
 ]
 
 
@@ -136,6 +138,11 @@ def say(*lines: str) -> None:
 def warn(messages: Iterable[str]) -> None:
     """Writes warnings to stderr."""
     sys.stderr.write("".join(f"warning: {message}\n" for message in messages))
+
+
+def warn_of_others(data: AnnotationSet) -> None:
+    """Warns of results that belong to none of the videos."""
+    warn(other_videos_notes(data.info.get("other_videos", [])))
 
 
 def plural(number: int, noun: str) -> str:

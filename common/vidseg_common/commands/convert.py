@@ -20,6 +20,7 @@ from vidseg_common.commands.common import (
     say,
     shows_progress,
     warn,
+    warn_of_others,
 )
 from vidseg_common.conversion_run import Conversion, convert
 from vidseg_common.datasets.category_maps import CATEGORY_MAPS
@@ -80,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     data, _ = open_data(
         options, options.source, name=source.name, images=options.image_root, truth=truth
     )
+    warn_of_others(data)
     plan = Conversion(
         images=options.images,
         split=options.to_split,

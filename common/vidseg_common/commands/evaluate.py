@@ -20,7 +20,7 @@ from vidseg_common.commands.common import (
 )
 from vidseg_common.conversion import select_videos
 from vidseg_common.datasets.annotations import AnnotationSet
-from vidseg_common.datasets.records import unscored_notes
+from vidseg_common.datasets.records import other_videos_notes
 from vidseg_common.datasets.youtube_vis_lazy import open_annotations, open_results
 from vidseg_common.errors import DatasetError, UserError
 from vidseg_common.evaluation_report import Pictures, write_evaluation
@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _notes_on_results(found: AnnotationSet, options: argparse.Namespace) -> list[str]:
     """What the user should know of the results beside their score."""
-    notes = unscored_notes(found.info.get("unscored", []))
+    notes = other_videos_notes(found.info.get("other_videos", []))
     if options.masks is None and found.info.get("masks") == "visible":
         notes.append("the results have one kind of masks, taken as visible ones (--masks amodal "
                      "takes them as amodal)")  # fmt: skip

@@ -13,6 +13,7 @@ from vidseg_common.commands.common import (
     open_truth,
     say,
     shows_progress,
+    warn_of_others,
 )
 from vidseg_common.dataset_statistics import Statistics, statistics_of, summary_of
 
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     data, found = open_data(
         options, options.path, name=options.format, images=options.images, truth=truth
     )
+    warn_of_others(data)
     counts = statistics_of(data, progress=shows_progress(options))
     if options.json:
         report = {"path": str(options.path), "format": found.name, **counts.to_json()}

@@ -21,6 +21,7 @@ from vidseg_common.commands.common import (
     say,
     shows_progress,
     warn,
+    warn_of_others,
 )
 from vidseg_common.conversion import select_videos
 from vidseg_common.datasets.annotations import AnnotationSet, Clip
@@ -68,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     data, _ = open_data(
         options, options.path, name=options.format, images=options.images, truth=truth
     )
+    warn_of_others(data)
     if options.videos:
         data = select_videos(data, options.videos)
         truth = None if truth is None else select_videos(truth, options.videos)

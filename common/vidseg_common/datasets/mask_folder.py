@@ -246,7 +246,8 @@ def read_results(path: str | Path, truth: AnnotationSet | None = None) -> Annota
     Args:
         path: folder of results, or one with a folder Annotations.
         truth: the data set they belong to; without it videos and frames are those found. With
-            DAVIS 2016 all ids are one object.
+            DAVIS 2016 all ids are one object. `info["other_videos"]` names the videos that it
+            does not have.
 
     Raises:
         DatasetError: results are missing; all of them are listed. Loading a clip raises it for
@@ -254,7 +255,8 @@ def read_results(path: str | Path, truth: AnnotationSet | None = None) -> Annota
     """
     tree, loader = _open_results(Path(path), truth)
     videos = [entry.video for entry in loader.entries]
-    return annotation_set(tree, loader, videos, format="davis-results")
+    others = unknown_folders(tree.masks, (video.name for video in videos))
+    return annotation_set(tree, loader, videos, format="davis-results", other_videos=others)
 
 
 def validate_results(

@@ -111,7 +111,7 @@ def read_results(
     Args:
         path: folder of results, or one with a folder `data`.
         truth: the data set they belong to: every sequence must have a result, which may be
-            empty, and frames outside of a sequence are an error. `info["unscored"]` names the
+            empty, and frames outside of a sequence are an error. `info["other_videos"]` names the
             sequences that it does not have. Without it sequences and their lengths are those
             found.
         form: only without `truth`, as `read`.
@@ -123,8 +123,8 @@ def read_results(
     found = _annotation_set(layout)
     if truth is None:
         return found
-    unscored = [problem.file.stem for problem in _unknown_sequences(layout, truth)]
-    return replace(found, info={**found.info, "unscored": unscored})
+    others = [problem.file.stem for problem in _unknown_sequences(layout, truth)]
+    return replace(found, info={**found.info, "other_videos": others})
 
 
 def validate_results(

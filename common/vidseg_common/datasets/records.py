@@ -125,8 +125,8 @@ def unknown_folders(root: str | Path, known: Iterable[str]) -> list[str]:
     return sorted(set(list_folders(root)) - set(known))
 
 
-def unscored_notes(names: Sequence[str]) -> list[str]:
-    """What a metric says about results of videos that the ground truth does not have.
+def other_videos_notes(names: Sequence[str]) -> list[str]:
+    """What is said about results of videos that the ground truth does not have.
 
     The official tools of masks and of tracking leave them out without a word.
 
@@ -136,6 +136,4 @@ def unscored_notes(names: Sequence[str]) -> list[str]:
     if not names:
         return []
     shown = ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")
-    return [
-        f"results of {len(names)} video(s) that are not in the ground truth, not scored: {shown}"
-    ]
+    return [f"results of {len(names)} video(s) that are not in the ground truth, left out: {shown}"]

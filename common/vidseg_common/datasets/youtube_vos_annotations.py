@@ -266,7 +266,8 @@ def read_results(path: str | Path, truth: AnnotationSet | None = None) -> Annota
     Args:
         path: folder of results, with or without the folder Annotations.
         truth: the data set they belong to. The frames that its meta.json lists must be there;
-            others may be. Without it videos and frames are those found.
+            others may be, and `info["other_videos"]` names the videos that it does not have.
+            Without it videos and frames are those found.
 
     Raises:
         DatasetError: results are missing; all of them are listed. Loading a clip raises it for
@@ -274,7 +275,8 @@ def read_results(path: str | Path, truth: AnnotationSet | None = None) -> Annota
     """
     tree, loader = _open_results(Path(path), truth)
     videos = [entry.video for entry in loader.entries]
-    return annotation_set(tree, loader, videos, format="youtube-vos-results")
+    others = unknown_folders(tree.masks, (video.name for video in videos))
+    return annotation_set(tree, loader, videos, format="youtube-vos-results", other_videos=others)
 
 
 def validate_results(

@@ -14,7 +14,7 @@ from vidseg_common.datasets.davis import (
     davis2016_names,
     davis2017_names,
 )
-from vidseg_common.datasets.records import list_folders, unknown_folders, unscored_notes
+from vidseg_common.datasets.records import list_folders, other_videos_notes, unknown_folders
 from vidseg_common.datasets.youtube_vos import categories_of, read_meta
 from vidseg_common.errors import DatasetError
 from vidseg_common.metrics.davis_jf import evaluate_davis
@@ -124,7 +124,7 @@ def evaluate(
                                  skip_first_and_last=not all_frames, **common)  # type: ignore[arg-type]  # fmt: skip
         rows = [_object(r.sequence, r.object_id, r.j, r.f) for r in found.rows]
         notes = [f"no results for, and not scored: {name}" for name in found.skipped]
-        notes += _unscored(results, list_folders(masks), videos)
+        notes += _others(results, list_folders(masks), videos)
         if rows and not any(row["J"] for row in rows):
             notes.append("no object has a pixel in common with the prediction of its id; values of "
                          "both sides are compared as they are (davis2016 merges them)")  # fmt: skip
@@ -160,7 +160,7 @@ def _davis(
         **common,
     )
     rows = [_object(r.sequence, r.object_id, r.j.mean, r.f.mean) for r in found.rows]
-    notes = (*found.warnings, *_unscored(results, names, videos))
+    notes = (*found.warnings, *_others(results, names, videos))
     return FolderScores(found.global_scores, rows, found.table(split), found.to_json(), notes)
 
 
@@ -193,16 +193,16 @@ def _youtube_vos(
         _object(r.video, r.object_id, r.j, r.f, **{"class": r.category, "seen": r.seen})
         for r in found.rows
     ]
-    notes = _unscored(results, meta, videos)
+    notes = _others(results, meta, videos)
     if seen is None:
         notes.append("all categories count as seen; name the meta.json of the training set with "
                      "--seen")  # fmt: skip
     return FolderScores(found.global_scores, rows, found.table(), found.to_json(), tuple(notes))
 
 
-def _unscored(results: Path, known: Iterable[str], videos: Collection[str] | None) -> list[str]:
+def _others(results: Path, known: Iterable[str], videos: Collection[str] | None) -> list[str]:
     """Notes on results of other videos; none where the user chose the videos to score."""
-    return [] if videos is not None else unscored_notes(unknown_folders(results, known))
+    return [] if videos is not None else other_videos_notes(unknown_folders(results, known))
 
 
 def _stems(folder: Path) -> list[str]:
