@@ -123,7 +123,7 @@ def run_boxes(case: Case, kit: Kit) -> list[Comparison]:
         "jaccard": box_math.jaccard(decoded[:20], corners[:30]),
         "DIoU_term": box_math.centre_distance(decoded[:20, None], corners[None, :30]),
         "loss_DIoU": box_math.diou(decoded[:30], corners[:30]),
-        "sanitize_hw": box_math.sanitize(decoded, (24, 40), 1),
+        "sanitize_hw": box_math.sanitize(decoded, (24, 40), 0),
     }
     return kit.compare(case, outputs)
 

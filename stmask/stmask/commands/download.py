@@ -1,0 +1,82 @@
+"""`stmask download NAME`: published weights or a starting point, checked and put in place."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from stmask.checkpoint import build_network, load_coco_start, load_network
+from stmask.config import get_config
+from stmask.weights import COCO_STARTS, FIRST_TABLE, RELEASED
+from vidseg_common.config import ArgumentParser
+from vidseg_common.download import download
+from vidseg_common.errors import DownloadError
+from vidseg_common.files import check_writable
+
+#: Starting point to a configuration that starts from it.
+STARTS = dict(
+    zip(COCO_STARTS, ("STMask_plus_base_config", "STMask_plus_resnet50_config"), strict=True)
+)
+#: Folder of the starting points below that of the weights.
+START_FOLDER = "pretrained_models_coco"
+
+
+def build_parser() -> ArgumentParser:
+    """The command line."""
+    parser = ArgumentParser(
+        "stmask download",
+        description=f"{__doc__}\n\nThe authors publish the files behind links that are not stable, "
+        "one of which leads to another model. Give the link of today, or a copy fetched by hand.",
+    )
+    parser.add_argument(
+        "name", choices=[*RELEASED, *FIRST_TABLE, *COCO_STARTS], metavar="NAME",
+        help=f"which file: {', '.join((*RELEASED, *FIRST_TABLE, *COCO_STARTS))}",
+    )  # fmt: skip
+    parser.add_argument("--url", help="http(s) address of the file")
+    parser.add_argument("--drive-id", help="id of the file on Google Drive")
+    parser.add_argument("--from-file", type=Path, help="a copy fetched by hand")
+    parser.add_argument(
+        *("--output", "-o"), type=Path, default=Path("weights"), help="folder of weights"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point.
+
+    Raises:
+        DownloadError: there is no source, or it cannot be fetched.
+        CheckpointError: it is not the file that it should be.
+    """
+    args = build_parser().parse_args(argv)
+    if sum(x is not None for x in (args.url, args.drive_id, args.from_file)) != 1:
+        raise DownloadError(
+            f"{args.name}: give one of --url, --drive-id and --from-file; the links are on the "
+            "page of the original project"
+        )
+    folder = args.output / START_FOLDER if args.name in STARTS else args.output
+    check_writable(folder)
+    target = folder / f"{args.name}.pth"
+    fetched = target.with_suffix(".unchecked")
+    download(fetched, url=args.url, drive_id=args.drive_id, from_file=args.from_file)
+    try:
+        sys.stdout.write(f"{target}: {_check(args.name, fetched)}\n")
+        fetched.replace(target)
+    finally:
+        fetched.unlink(missing_ok=True)
+    return 0
+
+
+def _check(name: str, path: Path) -> str:
+    """What the file is, in words.
+
+    Raises:
+        CheckpointError: something else.
+    """
+    if name in STARTS:
+        start = load_coco_start(path, build_network(get_config(STARTS[name])))
+        return f"ready to start a training from: {start.text()}"
+    config = FIRST_TABLE.get(name, f"{name}_config")
+    _, report = load_network(path, get_config(config))
+    return report.text() or "loads strictly, ready to use"
