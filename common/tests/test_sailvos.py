@@ -220,6 +220,20 @@ def test_faults_of_annotations(tmp_path: Path, changes: dict[str, Any], message:
     assert message in str(error.value)
 
 
+def test_faults_of_the_first_annotation_do_not_hide_the_kind(tmp_path: Path) -> None:
+    path = tmp_path / "joint.json"
+    sailvos.write(make_set(1), path, kind="joint", bbox="both")
+    content = json.loads(path.read_text())
+    content["annotations"][0]["segmentation"] = None
+    content["annotations"][1]["id"] = content["annotations"][0]["id"]
+    path.write_text(json.dumps(content))
+    found = [(problem.field, problem.message) for problem in sailvos.validate(path)]
+    assert found == [
+        ("segmentation", "expected the two masks [amodal, visible] of a joint file"),
+        ("id", "occurs twice"),
+    ]
+
+
 def test_another_kind_than_asked_is_one_problem(tmp_path: Path) -> None:
     small_file(tmp_path / "a.json", "joint", "both")
     (problem,) = sailvos.validate(tmp_path / "a.json", kind="amodal")

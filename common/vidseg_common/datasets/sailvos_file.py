@@ -59,7 +59,7 @@ def scan(path: str | Path, kind: Kind | None = None, *, progress: bool = False) 
 
     Args:
         path: the JSON file.
-        kind: its kind, None to tell by the first annotation.
+        kind: its kind, None to tell by the first sound annotation.
         progress: show a bar on stderr.
 
     Raises:
@@ -68,11 +68,17 @@ def scan(path: str | Path, kind: Kind | None = None, *, progress: bool = False) 
     return _Scan(Path(path), kind).run(progress)
 
 
+_MOST_PENDING = 100
+"""Annotations with faults that are held back before the kind is taken from them."""
+
+
 class _Scan:
     def __init__(self, path: Path, kind: Kind | None) -> None:
         self.file = SailvosFile(path, kind or AMODAL)
         self._is_asked = kind is not None
         self._is_settled = False
+        self._pending: list[Any] = []
+        self._unsound_ids: set[int] = set()
         self._raw: dict[str, list[Any]] = {name: [] for name in _LISTS}
         self._num_annotations = 0
 
@@ -92,6 +98,7 @@ class _Scan:
                 self._take_annotation(value)
             elif index is not None:
                 self._raw[key].append(value)
+        self._settle_kind()
         self.file.info = {**others, "sailvos_kind": str(self.file.kind)}
         self._resolve_categories()
         self._resolve_annotations(self._resolve_images(self._resolve_videos()))
@@ -101,18 +108,27 @@ class _Scan:
         self.file.problems.append(Problem(self.file.path, where, name, message))
 
     def _take_annotation(self, item: Any) -> None:
+        """Holds annotations back until one without faults tells the kind of the file."""
+        if self._is_settled:
+            self._keep(item)
+            return
+        self._pending.append(item)
+        if _tells_kind(item) or len(self._pending) == _MOST_PENDING:
+            self._settle_kind()
+
+    def _keep(self, item: Any) -> None:
         """Sets aside a sound annotation; an unsound one is only noted."""
         position = self._num_annotations
         self._num_annotations += 1
         if not isinstance(item, dict):
             self._note(f"annotations[{position}]", "", "expected an object")
             return
-        if not self._is_settled:
-            self._settle_kind(item)
         faults = list(field_faults(item, self.file.kind))
         where = f"annotation {item['id']}" if "id" in item else f"annotations[{position}]"
         for name, message in faults:
             self._note(where, name, message)
+        if faults and isinstance(item.get("id"), int):
+            self._unsound_ids.add(item["id"])
         if not faults:
             row = self.file._spool.append(to_plain(item, self.file.kind))
             names = ("id", "video_id", "image_id", "category_id", "instance_id")
@@ -120,15 +136,23 @@ class _Scan:
                 (row, *(item[name] for name in names), item.get("iscrowd", 0))
             )
 
-    def _settle_kind(self, annotation: Mapping[str, Any]) -> None:
-        """Tells the kind by the first annotation, also where clearly another one was asked for."""
+    def _settle_kind(self) -> None:
+        """Tells the kind by the last annotation, also where clearly another one was asked for."""
+        if self._is_settled:
+            return
         self._is_settled = True
-        asked, found = self.file.kind, detect_kind(annotation)
-        if not self._is_asked:
-            self.file.kind = found
-        elif any(field_faults(annotation, asked)) and not any(field_faults(annotation, found)):
-            self._note("", "", f"the annotations are of the kind {found}, not {asked}")
-            self.file.kind = found
+        entries = [item for item in self._pending if isinstance(item, dict)]
+        if entries:
+            annotation, asked = entries[-1], self.file.kind
+            found = detect_kind(annotation)
+            if not self._is_asked:
+                self.file.kind = found
+            elif any(field_faults(annotation, asked)) and _tells_kind(annotation):
+                self._note("", "", f"the annotations are of the kind {found}, not {asked}")
+                self.file.kind = found
+        for item in self._pending:
+            self._keep(item)
+        self._pending.clear()
 
     def _sound(self, name: str, fields: Mapping[str, type]) -> Iterator[dict[str, Any]]:
         """Yields the items of a list that have all fields and an id of their own."""
@@ -201,7 +225,7 @@ class _Scan:
 
     def _resolve_annotations(self, place: Mapping[int, tuple[int, int]]) -> None:
         known = {category.id for category in self.file.categories}
-        ids: set[int] = set()
+        ids = set(self._unsound_ids)
         instances: set[tuple[int, int]] = set()
         traits: dict[tuple[int, int], tuple[int, int]] = {}
         for row, i, video_id, image_id, category_id, instance_id, is_crowd in self._raw.pop(
@@ -230,6 +254,11 @@ class _Scan:
                 self.file._rows[position].append((row, frame))
             ids.add(i)
             instances.add((image_id, instance_id))
+
+
+def _tells_kind(item: Any) -> bool:
+    """Whether an annotation has no faults in the kind that it looks like."""
+    return isinstance(item, dict) and not any(field_faults(item, detect_kind(item)))
 
 
 def _video_of(video: Mapping[str, Any], frames: list[dict[str, Any]]) -> Video:
