@@ -16,7 +16,7 @@ COMMANDS = {
     "train": ("stemseg.commands.train", "main", "train a stage"),
     "visualize-data": ("stemseg.commands.visualize_data", "main", "look at what training will see"),
     "resize-mapillary": ("stemseg.commands.resize_mapillary", "main", "shrink Mapillary Vistas"),
-    "filter-mots": ("stemseg.outputs.postprocess", "main", "filter results of KITTI-MOTS"),
+    "filter-mots": ("stemseg.commands.filter_mots", "main", "filter results of KITTI-MOTS"),
     "download": ("stemseg.commands.download", "main", "check weights and put them in place"),
     "bench": ("stemseg.commands.bench", "main", "measure speed on this machine"),
     "parity": ("stemseg.parity", "main", "compare with the recorded numbers of the original"),

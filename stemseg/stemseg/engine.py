@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
@@ -222,6 +223,8 @@ class Trainer:
             ids = [self.device] if self.device.type == "cuda" else None
             # Frozen parameters ask for no gradient, so none that does is left unused. Buffers are
             # constants, which every process has read from the same file.
+            # Of 1x1 convolutions torch takes two names of the same layout for two layouts.
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             model = DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
         return model
 

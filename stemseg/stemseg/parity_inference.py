@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from stemseg.commands import filter_mots
 from stemseg.config import load_config, merge
 from stemseg.drawing import color_map, overlay_mask
 from stemseg.inference.chain import Chainer, ClipMaps
@@ -29,8 +32,7 @@ from stemseg.inference.preprocess import (
 )
 from stemseg.inference.settings import data_section
 from stemseg.outputs import davis, kitti_mots, youtube_vis
-from stemseg.outputs.postprocess import main as postprocess
-from stemseg.outputs.postprocess import read_objects
+from stemseg.outputs.postprocess import Filters, filter_folder, read_objects
 from stemseg.parity_kit import Case, Comparison, Kit, exact
 from vidseg_common import rle
 from vidseg_common.errors import UserError
@@ -173,7 +175,8 @@ def run_kitti_mots_postprocessing(case: Case, kit: Kit) -> list[Comparison]:
     (folder / "0007.txt").write_text("".join(f"{x}\n" for x in case["inputs"]["lines"]))
     arguments = case["inputs"].get("arguments", {})
     words = [word for name, value in arguments.items() for word in (f"--{name}", str(value))]
-    postprocess([str(folder), *words])
+    with redirect_stdout(io.StringIO()):
+        filter_mots.main([str(folder), *words])
     text = (folder.with_name("results_nms") / "0007.txt").read_text()
     return [exact("text", text, case["expected"]["text"])]
 
@@ -270,7 +273,7 @@ def _output_kitti_mots(
     folder = kit.scratch / case["name"] / "results"
     folder.mkdir(parents=True)
     (folder / "0002.txt").write_text(kitti_mots.format_lines(objects))
-    postprocess([str(folder)])
+    filter_folder(folder, "_nms", Filters())
     expected = case["expected"]
     kept = [track.label for track in numbered]
     return [

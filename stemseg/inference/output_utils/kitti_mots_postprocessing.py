@@ -1,6 +1,6 @@
 """Filter KITTI-MOTS results: python .../kitti_mots_postprocessing.py RESULTS_DIR."""
 
-from stemseg.outputs.postprocess import main
+from stemseg.commands.filter_mots import main
 from vidseg_common.errors import run_cli
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from stemseg.commands.common import count
+from stemseg.commands.common import count, say
 from stemseg.config import Config, dump_yaml, load_config
 from stemseg.data.environment import MODELS, folder_of
 from stemseg.data.setup import build_dataset
@@ -86,6 +86,8 @@ def _launch(words: Sequence[str], port: int, num_processes: int) -> int:
 def _train(args: argparse.Namespace, cfg: Config, dist: distributed.DistInfo) -> int:
     folder = model_folder(args.model_dir, cfg)
     start = choose_start(args, cfg, folder)
+    if dist.is_main and args.initial_ckpt is not None and start.weights is None:
+        say(f"--initial_ckpt is not used: {folder} has a checkpoint to continue (or --no_resume)")
     options = TrainOptions(
         start=start,
         # What the original shows on its debug level is every iteration.

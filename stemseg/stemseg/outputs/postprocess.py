@@ -12,7 +12,6 @@ from pathlib import Path
 
 from stemseg.outputs.kitti_mots import format_lines
 from vidseg_common import rle
-from vidseg_common.config import ArgumentParser
 from vidseg_common.datasets.mots_files import MotsObject
 from vidseg_common.errors import DatasetError
 from vidseg_common.files import write_text
@@ -129,35 +128,3 @@ def filter_folder(folder: Path, suffix: str, filters: Filters) -> list[Path]:
     for file in files:
         write_text(target / file.name, format_lines(filter_objects(read_objects(file), filters)))
     return [target / file.name for file in files]
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """`inference/output_utils/kitti_mots_postprocessing.py RESULTS_DIR`."""
-    parser = ArgumentParser("kitti_mots_postprocessing.py", description=__doc__)
-    parser.add_argument("results_dir", type=Path, help="folder of NNNN.txt files")
-    parser.add_argument("--suffix", default="_nms", help="appended to the name of the folder")
-    numbers = (
-        ("min_car_area", "mca", int, Filters.car.min_area),
-        ("min_person_area", "mpa", int, Filters.person.min_area),
-        ("min_area_ratio_car", "marc", float, Filters.car.min_area_ratio),
-        ("min_area_ratio_person", "marp", float, Filters.person.min_area_ratio),
-        ("max_time_break_ratio_car", "mtbrc", float, Filters.car.max_time_break_ratio),
-        ("max_time_break_ratio_person", "mtbrp", float, Filters.person.max_time_break_ratio),
-        ("min_track_length_car", "mtlc", int, Filters.car.min_track_length),
-        ("min_track_length_person", "mtlp", int, Filters.person.min_track_length),
-    )
-    for name, short, kind, default in numbers:
-        text = name.replace("_", " ")
-        parser.add_argument(f"--{name}", f"-{short}", type=kind, default=default, help=text)
-    args = parser.parse_args(argv)
-    car, person = (
-        ClassFilter(
-            getattr(args, f"min_{kind}_area"),
-            getattr(args, f"min_area_ratio_{kind}"),
-            getattr(args, f"max_time_break_ratio_{kind}"),
-            getattr(args, f"min_track_length_{kind}"),
-        )
-        for kind in ("car", "person")
-    )
-    filter_folder(args.results_dir, args.suffix, Filters(car, person))
-    return 0

@@ -108,6 +108,16 @@ def test_memory_options_together(models, level):
     assert all(value.dtype == torch.float32 for value in state["model"].values())
 
 
+def test_weights_that_are_not_used_are_told(models, capsys):
+    assert run("davis_1", "first", opts=["TRAINING.MAX_ITERATIONS", 1]) == 0
+    weights = models / "checkpoints/davis/first/000001.pth"
+    capsys.readouterr()
+    assert run("davis_1", "first", "--initial_ckpt", weights) == 0
+    assert "--initial_ckpt is not used: " in capsys.readouterr().out
+    assert run("davis_1", "other", "--initial_ckpt", weights) == 0
+    assert "not used" not in capsys.readouterr().out
+
+
 def test_absent_weights_are_told(models):
     with pytest.raises(CheckpointError, match=r"gone\.pth"):
         run("davis_2", "x", "--initial_ckpt", models / "gone.pth")

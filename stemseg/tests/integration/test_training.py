@@ -163,6 +163,7 @@ def test_two_processes_step_as_one_and_stop_together(models, tiny_yaml, tmp_path
     ranks = [load(tmp_path / f"rank{rank}.pth") for rank in (0, 1)]
     assert [rank["it"] for rank in ranks] == [4, 4], text
     assert text.count("after 4 iterations; continue with --restore_session") == 1
+    assert "Grad strides" not in text
     assert_same(ranks[0]["w"], ranks[1]["w"])
     place = models / "checkpoints/davis"
     saved = load(place / "two/000004.pth")

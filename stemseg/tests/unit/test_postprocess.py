@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from stemseg.commands.filter_mots import main
 from stemseg.outputs.kitti_mots import format_lines
-from stemseg.outputs.postprocess import ClassFilter, Filters, filter_objects, main, read_objects
+from stemseg.outputs.postprocess import ClassFilter, Filters, filter_objects, read_objects
 from vidseg_common import rle
 from vidseg_common.datasets.mots_files import MotsObject
 from vidseg_common.errors import DatasetError
@@ -63,7 +64,7 @@ def test_persons_have_limits_of_their_own():
     assert {x.track_id for x in kept} == {1001}
 
 
-def test_command_filters_every_file(tmp_path):
+def test_command_filters_every_file(tmp_path, capsys):
     folder = tmp_path / "results"
     folder.mkdir()
     (folder / "0002.txt").write_text(format_lines([found(t, 1001) for t in range(3)]))
@@ -71,6 +72,7 @@ def test_command_filters_every_file(tmp_path):
     (folder / "notes.text").write_text("no result file")
     assert main([str(folder), "--min_track_length_car", "2", "--suffix", "_x"]) == 0
     target = tmp_path / "results_x"
+    assert capsys.readouterr().out == f"2 files in {target}\n"
     assert sorted(path.name for path in target.iterdir()) == ["0002.txt", "0006.txt"]
     assert len(read_objects(target / "0002.txt")) == 3
     assert main([str(folder), "-mtlc", "4"]) == 0
