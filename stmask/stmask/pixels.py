@@ -14,8 +14,9 @@ IMAGE_SIZE = (640, 360)
 #: Sides of the network's input are multiples of this.
 SIZE_DIVISOR = 32
 
-_MEAN = (123.675, 116.28, 103.53)
-_STD = (58.395, 57.12, 57.375)
+#: Mean and deviation of red, green and blue by which images are normalised.
+MEAN = (123.675, 116.28, 103.53)
+STD = (58.395, 57.12, 57.375)
 
 
 def _make_table() -> np.ndarray:
@@ -25,8 +26,8 @@ def _make_table() -> np.ndarray:
     in single.
     """
     values = np.arange(256, dtype=np.float64)[:, None]
-    shifted = (values - np.array(_MEAN)).astype(np.float32)
-    return (shifted.astype(np.float64) * (1.0 / np.array(_STD))).astype(np.float32)[None]
+    shifted = (values - np.array(MEAN)).astype(np.float32)
+    return (shifted.astype(np.float64) * (1.0 / np.array(STD))).astype(np.float32)[None]
 
 
 _TABLE = _make_table()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stmask.losses.classification import focal_loss, hard_negative_loss
 from stmask.losses.mask_terms import (
@@ -52,7 +52,7 @@ class MultiBoxLoss:
         self,
         raw: Any,
         targets: Sequence[FrameTargets],
-        network: nn.Module,
+        network: Any,
         *,
         temporal: Tensor | None = None,
     ) -> dict[str, Tensor]:
@@ -110,7 +110,7 @@ class MultiBoxLoss:
         found: Matches,
         positives: Positives,
         targets: Sequence[FrameTargets],
-        network: nn.Module,
+        network: Any,
     ) -> dict[str, Tensor]:
         """The terms that look at frames, or at embeddings of all of them."""
         settings, num_frames = self.settings, len(targets)
@@ -135,7 +135,7 @@ class MultiBoxLoss:
         temporal: Tensor,
         positives: Positives,
         targets: Sequence[FrameTargets],
-        network: nn.Module,
+        network: Any,
     ) -> dict[str, Tensor]:
         coefficients = positives.of(raw.mask_coeff).float()
         decoded = self._decode(raw, positives)
@@ -161,7 +161,7 @@ class MultiBoxLoss:
         decoded: Tensor,
         positives: Positives,
         targets: Sequence[FrameTargets],
-        network: nn.Module,
+        network: Any,
     ) -> dict[str, Tensor]:
         settings = self.settings
         boxes = crop_boxes(decoded, positives, settings)
