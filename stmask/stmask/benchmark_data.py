@@ -126,18 +126,18 @@ def check_images(chosen: EvalSet, videos: Sequence[Video]) -> None:
 
 
 def in_order(
-    data: AnnotationSet, *, by_id: bool = True, shuffle_seed: int | None = None
+    data: AnnotationSet, *, by_id: bool = True, rng: random.Random | None = None
 ) -> AnnotationSet:
     """The videos in the order of inference; frames of a video always stay in order.
 
     Args:
         data: the data set.
         by_id: by the id of videos, else as in the file.
-        shuffle_seed: at random, by this seed.
+        rng: shuffles them.
     """
     places = list(range(len(data.videos)))
     if by_id:
         places.sort(key=lambda i: data.videos[i].id)
-    if shuffle_seed is not None:
-        random.Random(shuffle_seed).shuffle(places)
+    if rng is not None:
+        rng.shuffle(places)
     return select_positions(data, places)

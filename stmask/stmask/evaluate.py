@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,12 +81,11 @@ def evaluate(plan: Plan, predictor: Predictor, timers: Timers, results: Path | N
     """
     stats = Stats()
     check_images(plan.chosen, _needed(plan))
-    entries = _run(plan, predictor, timers, stats)
     if results is None:
-        for _ in entries:
+        for _ in _run(plan, predictor, timers, stats, keep_masks=False):
             pass
     else:
-        write_list(results, entries)
+        write_list(results, _run(plan, predictor, timers, stats, keep_masks=True))
     return stats
 
 
@@ -102,9 +101,9 @@ def _needed(plan: Plan) -> list[Video]:
 
 
 def _run(
-    plan: Plan, predictor: Predictor, timers: Timers, stats: Stats
+    plan: Plan, predictor: Predictor, timers: Timers, stats: Stats, *, keep_masks: bool
 ) -> Iterator[dict[str, Any]]:
-    """The submission, entry by entry; frames are run on the way."""
+    """Runs the frames; what the submission holds about a video follows when it is through."""
     videos = _needed(plan)
     total = sum(video.num_frames for video in videos)
     num_wanted = total if plan.max_images is None else min(total, plan.max_images)
@@ -115,25 +114,27 @@ def _run(
     with tqdm(total=num_wanted, unit="frame", disable=disable) as bar:
         for video in videos:
             tracks = VideoTracks(video.id, plan.chosen.category_ids)
+            seen: set[int] = set()
             with closing(_results(plan, predictor, timers, video, stats)) as frames:
                 for t, image, found in frames:
-                    if found.masks.size or not len(found):
-                        tracks.add(t, found)
+                    seen.update(found.ids.tolist())
+                    if keep_masks:
+                        with timers("Postprocess"):
+                            tracks.add(t, found)
                     for on_frame in plan.on_frame:
                         on_frame(video, t, image, found)
                     bar.update()
                     if stats.num_images == num_wanted:
                         break
-            entries = tracks.entries(video.num_frames)
-            stats.num_objects += len(entries)
-            if not entries:
+            stats.num_objects += len(seen)
+            if not seen:
                 stats.empty.append(video.name)
-            yield from entries
+            yield from tracks.entries(video.num_frames)
 
 
 def _results(
     plan: Plan, predictor: Predictor, timers: Timers, video: Video, stats: Stats
-) -> Iterator[tuple[int, np.ndarray, FrameResult]]:
+) -> Generator[tuple[int, np.ndarray, FrameResult], None, None]:
     """Number, image and result of the frames of a video."""
     predictor.reset()
     with closing(_frames(plan, video)) as frames:
@@ -147,7 +148,7 @@ def _results(
             yield t, image, found
 
 
-def _frames(plan: Plan, video: Video) -> Iterator[np.ndarray]:
+def _frames(plan: Plan, video: Video) -> Generator[np.ndarray, None, None]:
     """Frames of a video (RGB), in the size that the annotation file states."""
     try:
         with open_source(plan.chosen.paths(video), prefetch=plan.prefetch) as source:

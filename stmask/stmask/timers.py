@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
 NETWORK_PARTS = {
     "backbone": "backbone",
@@ -83,17 +82,25 @@ class Timers:
             self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
         self._since = now
 
-    def watch(self, network: nn.Module) -> list[RemovableHandle]:
-        """Measures the parts of a network that it has as modules, until the handles are removed."""
-        handles = []
+    def watch(self, network: nn.Module) -> None:
+        """Measures the parts that a network has as modules, and its making of priors."""
         for name, attribute in NETWORK_PARTS.items():
             part = getattr(network, attribute, None)
             modules = part if isinstance(part, nn.ModuleList) else [part]
             for module in modules:
                 if isinstance(module, nn.Module):
-                    handles.append(module.register_forward_pre_hook(self._starter(name)))
-                    handles.append(module.register_forward_hook(self._stopper))
-        return handles
+                    module.register_forward_pre_hook(self._starter(name))
+                    module.register_forward_hook(self._stopper)
+        make_priors = getattr(network, "priors", None)
+        if make_priors is not None:
+            network.__dict__["priors"] = self._timed("makepriors", make_priors)
+
+    def _timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any) -> Any:
+            with self(name):
+                return function(*args)
+
+        return run
 
     def _starter(self, name: str) -> Callable[..., None]:
         def start(*_: Any) -> None:

@@ -24,7 +24,7 @@ def boolean(text: str) -> bool:
         raise argparse.ArgumentTypeError(f"expected true or false, not {text!r}") from None
 
 
-def add_boolean(parser: Any, *names: str, default: bool, help: str) -> None:
+def add_boolean(parser: Any, *names: str, help: str, default: bool | None = None) -> None:
     """Adds a flag that stands alone (true) or with a value: `--display_text=false`."""
     parser.add_argument(
         *names,

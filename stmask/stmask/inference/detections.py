@@ -69,6 +69,10 @@ class Detections:
         """
         return replace(self, **{name: getattr(self, name)[rows] for name in _ROWS})
 
+    def uncropped(self) -> Detections:
+        """These instances with masks that reach beyond their boxes."""
+        return replace(self, masks=assemble(self.proto, self.coeffs, None))
+
     def joined(self, others: Detections) -> Detections:
         """These instances and, after them, others."""
         pairs = {name: (getattr(self, name), getattr(others, name)) for name in _ROWS}

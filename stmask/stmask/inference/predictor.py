@@ -106,8 +106,9 @@ class Predictor:
         with self.timer("Track"):
             self.detections = self.tracker.step(candidates)
         with self.timer("Postprocess"):
+            shown = self.detections if self.settings.crop_masks else self.detections.uncropped()
             return postprocess(
-                self.detections, geometry.pad_hw, geometry.img_hw, geometry.ori_hw, self.settings
+                shown, geometry.pad_hw, geometry.img_hw, geometry.ori_hw, self.settings
             )
 
     def stream(self, frames: Iterable[np.ndarray]) -> Iterator[FrameResult]:

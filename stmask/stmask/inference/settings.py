@@ -32,6 +32,7 @@ class InferenceSettings:
         temporal_fusion_module: the memory is moved to the current frame by the network.
         preserve_aspect_ratio: results have the size of the frame, not of the stretched frame.
         eval_mask_branch: False gives boxes without masks.
+        crop_masks: masks of results end at their boxes; those of the memory always do.
         max_memory: entries of the memory beyond which the one that was lost for longest is
             forgotten; only such as are no longer shown go. None never forgets within a video, as
             the published rule has it; time and memory per frame then grow with the video.
@@ -53,6 +54,7 @@ class InferenceSettings:
     temporal_fusion_module: bool = True
     preserve_aspect_ratio: bool = True
     eval_mask_branch: bool = True
+    crop_masks: bool = True
     max_memory: int | None = 1000
 
     def __post_init__(self) -> None:

@@ -89,6 +89,10 @@ class STMask(nn.Module):
         layers = self.prediction_layers
         return [layers[i % len(layers)](level) for i, level in enumerate(levels)]
 
+    def priors(self, sizes: list[tuple[int, int]], device: torch.device) -> Tensor:
+        """Priors (N, 4) of levels of the given heights and widths."""
+        return prior_boxes(sizes, self.settings, device)
+
     def forward(self, images: Tensor) -> RawOutputs:
         """Normalised RGB images (B, 3, H, W) to raw predictions.
 
@@ -112,7 +116,7 @@ class STMask(nn.Module):
             _join(output.mask_coeff for output in outputs),
             _join(output.track for output in outputs),
             _join(output.centerness for output in outputs),
-            priors=prior_boxes(sizes, self.settings, images.device),
+            priors=self.priors(sizes, images.device),
             proto=self.prototypes(levels[0]).float(),
             fpn_feat=levels[selected].float(),
             t2s_feat=outputs[selected].feature.float(),

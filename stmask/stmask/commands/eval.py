@@ -1,0 +1,199 @@
+"""`eval.py` and `stmask eval`: a data set, an image, a folder or a video (spec section 9)."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from stmask import scoring
+from stmask.benchmark_data import EvalSet, check_classes, evaluation_set, in_order, open_set
+from stmask.commands.common import Model, make_predictor, open_model
+from stmask.commands.eval_flags import build_parser, inert_flags
+from stmask.commands.eval_play import artist_of, play
+from stmask.commands.flags import say
+from stmask.config import Config, get_config, get_dataset
+from stmask.evaluate import OnFrame, Plan, Stats, evaluate
+from stmask.inference.postprocess import FrameResult
+from stmask.inference.predictor import Predictor
+from stmask.outputs.web import WebWriter
+from stmask.saved import SavedName
+from stmask.timers import Timers
+from stmask.weights import config_name_of
+from vidseg_common.config import ArgumentParser
+from vidseg_common.datasets.annotations import Video
+from vidseg_common.errors import UserError
+from vidseg_common.files import OutputLock, check_writable
+from vidseg_common.video import BackgroundWriter
+
+__all__ = ["build_parser", "main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs what the flags ask for.
+
+    Raises:
+        UserError: flags, weights, data or an output are unusable.
+    """
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    _check(parser, args)
+    for flag in inert_flags(args):
+        sys.stderr.write(f"warning: {flag} is accepted and does nothing\n")
+    if _only_scores(args):
+        return _score_existing(args)
+    model = open_model(args.trained_model, args.config, strict=not args.non_strict)
+    predictor, timers = make_predictor(
+        model, args, with_masks=not args.detect, crop=not args.no_crop
+    )
+    if args.image or args.images or args.video:
+        return play(args, model, predictor)
+    return _run_set(args, model, predictor, timers)
+
+
+def _check(parser: ArgumentParser, args: argparse.Namespace) -> None:
+    """Leaves with one line where flags contradict each other."""
+    if args.batch_size != 1:
+        parser.error(f"--batch_size: the tracker takes frames one by one, got {args.batch_size}")
+    given = [f"--{name}" for name in ("image", "images", "video") if getattr(args, name)]
+    if len(given) > 1:
+        parser.error(f"{' and '.join(given)}: expected one of them")
+    if args.use_train_sub and args.use_valid_sub:
+        parser.error("--use_train_sub and --use_valid_sub: expected one of them")
+    if args.max_images < 1 and args.max_images != -1:
+        parser.error(f"--max_images: expected a positive number or -1, got {args.max_images}")
+    if args.detect and not (given or args.display or args.benchmark):
+        parser.error("--detect finds no masks: it needs --display, --benchmark, or a source")
+    if args.img_prefix and not args.ann_file:
+        parser.error("--img_prefix goes with --ann_file")
+
+
+def _only_scores(args: argparse.Namespace) -> bool:
+    if args.only_calc_metrics is not None:
+        return bool(args.only_calc_metrics)
+    return bool(args.config) and bool(get_config(args.config).only_calc_metrics)
+
+
+def _score_existing(args: argparse.Namespace) -> int:
+    """Scores the result file that is there, and logs the numbers."""
+    name = args.config or config_name_of(args.trained_model)
+    if name is None:
+        raise UserError(f"--config: {args.trained_model} does not tell the configuration")
+    chosen = _open_set(args, get_config(name))
+    found = scoring.score(chosen, args.mask_det_file, workers=args.workers)
+    say(found.table().rstrip())
+    saved = SavedName.of(args.trained_model)
+    scoring.log_scores(found, args.log_folder, saved.iteration if saved else 0)
+    files = scoring.save_scores(found, args.mask_det_file)
+    say(f"numbers in {files[0]}, event log in {args.log_folder}")
+    return 0
+
+
+def _open_set(args: argparse.Namespace, cfg: Config) -> EvalSet:
+    """The data set that flags and configuration name."""
+    if args.ann_file:
+        return open_set(args.ann_file, args.img_prefix or args.ann_file.parent)
+    if args.eval_dataset:
+        cfg = cfg.copy({"valid_dataset": get_dataset(args.eval_dataset)})
+    asked = {"train_sub": args.use_train_sub, "valid_sub": args.use_valid_sub}
+    if args.eval_dataset is None and not any(asked.values()):
+        asked = {"train_sub": cfg.use_train_sub, "valid_sub": cfg.use_valid_sub}
+    return evaluation_set(cfg, **{name: bool(value) for name, value in asked.items()})
+
+
+def _run_set(args: argparse.Namespace, model: Model, predictor: Predictor, timers: Timers) -> int:
+    chosen = _open_set(args, model.cfg)
+    check_classes(chosen, model.network.settings.num_classes)
+    rng = random.Random(args.seed) if args.shuffle else None
+    data = in_order(chosen.data, by_id=not args.no_sort, rng=rng)
+    chosen = EvalSet(chosen.file, chosen.images, data)
+    folder = args.mask_det_file.parent
+    writes = args.output_json and not args.display and not args.benchmark
+    results = args.mask_det_file if writes else None
+    with ExitStack() as stack:
+        if not args.benchmark:
+            check_writable(folder)
+            stack.enter_context(OutputLock(folder))
+        plan = Plan(
+            chosen,
+            max_images=args.max_images if args.max_images > 0 else None,
+            prefetch=max(0, args.num_workers),
+            progress=not args.no_bar,
+            on_frame=() if args.benchmark else _watchers(args, model, predictor, chosen, stack),
+        )
+        stats = evaluate(plan, predictor, timers, results)
+    _report(args, chosen, stats, timers)
+    if results is not None:
+        _score(args, chosen, results, stats)
+    return 0
+
+
+def _watchers(
+    args: argparse.Namespace,
+    model: Model,
+    predictor: Predictor,
+    chosen: EvalSet,
+    stack: ExitStack,
+) -> tuple[OnFrame, ...]:
+    """What happens to every frame besides the submission: pictures, the viewer's file."""
+    watchers: list[OnFrame] = []
+    if args.display:
+        writer = stack.enter_context(BackgroundWriter())
+        artist = artist_of(args, chosen.class_names)
+        folder = args.mask_det_file.parent / "out"
+
+        def draw(video: Video, t: int, image: np.ndarray, found: FrameResult) -> None:
+            path = folder / video.name / f"{Path(video.file_names[t]).stem}.png"
+            artist.write(writer, path, artist.draw(image, found), predictor.detections)
+
+        watchers.append(draw)
+    if args.output_web_json:
+        path = args.web_det_path / f"{model.cfg.name}.json"
+        config = {"name": model.cfg.name, "trained_model": model.path.name, "set": chosen.file.name}
+        web = stack.enter_context(WebWriter(path, config, chosen.class_names))
+
+        def add(video: Video, t: int, _image: np.ndarray, found: FrameResult) -> None:
+            web.add(found, video.file_names[t])
+
+        watchers.append(add)
+    return tuple(watchers)
+
+
+def _report(args: argparse.Namespace, chosen: EvalSet, stats: Stats, timers: Timers) -> None:
+    """Says what came out and how long it took."""
+    say(f"{stats.num_images} images, {stats.num_objects} objects")
+    if stats.empty:
+        say(f"{len(stats.empty)} video(s) without any object, such as {stats.empty[0]}")
+    table = timers.table(stats.num_timed)
+    say(*(table if args.benchmark else table[-1:]))
+    if args.benchmark:
+        return
+    if args.display:
+        say(f"pictures in {args.mask_det_file.parent / 'out'}")
+    elif args.output_json:
+        say(f"results in {args.mask_det_file}")
+    if args.output_web_json:
+        folders = f"--dets {args.web_det_path} --images {chosen.images}"
+        say(f"see them with: stmask viewer {folders}")
+
+
+def _score(args: argparse.Namespace, chosen: EvalSet, results: Path, stats: Stats) -> None:
+    """Prints and saves the official metric where there is ground truth for all that was run."""
+    if args.no_metric:
+        return
+    if not chosen.data.has_annotations:
+        say(f"not scored: {chosen.file} has no annotations, the challenge server scores it")
+        return
+    if not stats.is_complete:
+        say("not scored: --max_images left out a part of the data set")
+        return
+    try:
+        found = scoring.score(chosen, results, workers=args.workers)
+    except UserError as error:
+        raise UserError(f"the results are written, but cannot be scored: {error}") from error
+    say("", found.table().rstrip(), f"numbers in {scoring.save_scores(found, results)[0]}")
