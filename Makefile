@@ -133,3 +133,33 @@ bench-stemseg: setup  ## Measure speed and memory, stage by stage [DAVIS=folder 
 
 weights-stemseg: setup  ## Put published weights in place [ARGS="davis --from-file davis.pth"]
 	$(BIN)/stemseg download $(ARGS)
+
+# --- stmask ---------------------------------------------------------------------------------------
+
+.PHONY: train-stmask overfit-stmask eval-stmask predict-stmask viewer-stmask parity-stmask bench-stmask weights-stmask
+
+train-stmask: setup  ## Train [CONFIG=STMask_plus_base_config BATCH=8 GPUS=1 OUT=weights/weights_temp RESUME=latest ARGS=...]
+	$(LAUNCH) stmask/train.py --config $(or $(CONFIG),STMask_plus_base_config) --batch_size $(or $(BATCH),8) \
+	  $(if $(OUT),--save_folder '$(OUT)') $(if $(RESUME),--resume '$(RESUME)') $(ARGS)
+
+overfit-stmask: setup  ## Learn two synthetic clips from random weights, record AP [ARGS=...]
+	$(RUN) benchmarks/overfit_stmask.py $(ARGS)
+
+eval-stmask: setup  ## Segment and score a data set [MODEL=weights/x.pth CONFIG=name OUT=runs/stmask/results.json ARGS=...]
+	$(BIN)/stmask eval --trained_model '$(or $(MODEL),weights/STMask_plus_resnet50.pth)' $(if $(CONFIG),--config $(CONFIG)) \
+	  --mask_det_file '$(or $(OUT),runs/stmask/results.json)' $(ARGS)
+
+predict-stmask: setup  ## Find, classify and track objects in a video [VIDEO=clip.mp4 OUT=runs/predict ARGS=...]
+	$(BIN)/stmask predict '$(VIDEO)' -o $(or $(OUT),runs/predict) $(ARGS)
+
+viewer-stmask: setup  ## Show result files in the browser, at port 6337 [ARGS=...]
+	$(BIN)/stmask viewer $(ARGS)
+
+parity-stmask: setup  ## Compare with recorded numbers of the original [KIT=folder]
+	$(RUN) -m stmask.parity $(KIT)
+
+bench-stmask: setup  ## Measure speed and memory, stage by stage [ARGS=...]
+	$(RUN) benchmarks/bench_stmask.py $(ARGS)
+
+weights-stmask: setup  ## Put published weights in place [ARGS="STMask_plus_resnet50 --from-file x.pth"]
+	$(BIN)/stmask download $(ARGS)

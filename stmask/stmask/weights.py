@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
 
 from stmask.config import CONFIGS, get_config, network_settings
 from stmask.model.settings import NetworkSettings
+from stmask.saved import SavedName
 
 #: Name in the authors' first table, without suffix, to configuration (spec 1.1).
 FIRST_TABLE = {
@@ -29,7 +29,6 @@ RELEASED = (
 )
 #: Starting points of the training (spec 10.4).
 COCO_STARTS = ("yolact_plus_base_54_800000", "yolact_plus_resnet50_54_800000")
-_NUMBERS = re.compile(r"_\d+_\d+(_interrupt)?$")
 
 
 def config_name_of(path: str | Path) -> str | None:
@@ -41,7 +40,8 @@ def config_name_of(path: str | Path) -> str | None:
     stem = Path(path).name.removesuffix(".pth")
     if stem in FIRST_TABLE:
         return FIRST_TABLE[stem]
-    name = f"{_NUMBERS.sub('', stem)}_config"
+    saved = SavedName.of(path)
+    name = f"{saved.name if saved else stem}_config"
     return name if name in CONFIGS else None
 
 
