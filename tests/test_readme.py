@@ -1,6 +1,7 @@
 """What the READMEs name exists: make targets, commands, flags, links and pictures."""
 
 import importlib
+import json
 import re
 import shlex
 import sys
@@ -8,6 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from vidseg_common import synthetic_cli
+from vidseg_common.commands import convert as convert_command
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
@@ -151,6 +155,21 @@ def test_named_files_of_the_repository_exist(path: Path) -> None:
     pattern = r"`((?:stcn|stemseg|docs|benchmarks|tests|common|requirements)/[\w./-]+\.\w+)`"
     for name in re.findall(pattern, path.read_text(encoding="utf-8")):
         assert (ROOT / name).exists() or "test_" in name, name
+
+
+def test_example_of_annotations_is_what_convert_writes(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "stemseg.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```json\n(.*?)^```", text, re.M | re.S)
+    (commands,) = re.findall(
+        r"^```\n(python -m vidseg_common\.synthetic .*?)^```", text, re.M | re.S
+    )
+    (synthetic, convert) = commands.splitlines()
+    for line, function in ((synthetic, synthetic_cli.main), (convert, convert_command.main)):
+        _, words = command_in(words_of(line)) or ("", [])
+        paths = ("tiny", "davis_val.json")
+        function([str(tmp_path / word) if word in paths else word for word in words])
+    written = (tmp_path / "davis_val.json").read_text(encoding="utf-8")
+    assert json.loads(written) == json.loads(example)
 
 
 def test_pictures_are_small() -> None:

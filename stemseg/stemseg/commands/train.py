@@ -149,8 +149,8 @@ def choose_start(args: argparse.Namespace, cfg: Config, folder: Path) -> Start:
     path = folder_of(MODELS) / "pretrained" / name
     if not path.is_file():
         raise CheckpointError(
-            f"{path}: no such file; put the backbone's weights there, give whole weights with "
-            "--initial_ckpt, or start from random ones with "
+            f"{path}: no such file; put the backbone's weights there (stemseg download), give "
+            "whole weights with --initial_ckpt, or start from random ones with "
             "--opts MODEL.BACKBONE.PRETRAINED_WEIGHTS ''"
         )
     return Start(backbone=path)

@@ -74,7 +74,10 @@ class _Request:
 
     def clip_length(self, section: str) -> ClipLength:
         gaps = getattr(self.cfg.DATA, section)
-        return ClipLength(self.cfg.INPUT.NUM_FRAMES, gaps.FRAME_GAP_LOWER, gaps.FRAME_GAP_UPPER)
+        try:
+            return ClipLength(self.cfg.INPUT.NUM_FRAMES, gaps.FRAME_GAP_LOWER, gaps.FRAME_GAP_UPPER)
+        except ConfigError as error:
+            raise ConfigError(f"DATA.{section}.{error}") from None
 
 
 def build_dataset(

@@ -115,7 +115,7 @@ def test_gaps_shorter_than_clips(training_data):
     with pytest.raises(ConfigError, match=r"DATA\.YOUTUBE_VIS\.FRAME_GAP_LOWER is 3"):
         build_dataset(config("youtube_vis", *opts), 40)
     opts = ("DATA.DAVIS.FRAME_GAP_LOWER", "2", "DATA.DAVIS.FRAME_GAP_UPPER", "2")
-    with pytest.raises(ConfigError, match="FRAME_GAP_LOWER is 2"):
+    with pytest.raises(ConfigError, match=r"^DATA\.DAVIS\.FRAME_GAP_LOWER is 2"):
         build_single(config("davis_1", *opts), "davis")
 
 
