@@ -97,19 +97,25 @@ def group_lists(draw):
     return groups
 
 
+def literal_cell(groups, curves, k, t, a, o, m):
+    """One cell of category k of some curves, against the literal loops."""
+    area, level = PROTOCOL.areas[a], PROTOCOL.levels[o]
+    threshold, limit = PROTOCOL.thresholds[t], PROTOCOL.max_dets[m]
+    want = literal_curve(groups, threshold, area, level, limit, PROTOCOL.recalls)
+    assert curves.precision[t, :, k, a, o, m].tolist() == want[0]
+    assert curves.recall[t, k, a, o, m] == want[1]
+    assert curves.scores[t, :, k, a, o, m].tolist() == want[2]
+
+
 @settings(max_examples=60, deadline=None)
-@given(group_lists())
-def test_equals_literal_loops(groups):
-    curves = ap.accumulate([ap.match(group, PROTOCOL) for group in groups], PROTOCOL)
-    for t in (0, 1, 4, 9):
-        for a, area in enumerate(PROTOCOL.areas):
-            for o, level in enumerate(PROTOCOL.levels):
-                for m, limit in enumerate(PROTOCOL.max_dets):
-                    threshold = PROTOCOL.thresholds[t]
-                    want = literal_curve(groups, threshold, area, level, limit, PROTOCOL.recalls)
-                    assert curves.precision[t, :, a, o, m].tolist() == want[0]
-                    assert curves.recall[t, a, o, m] == want[1]
-                    assert curves.scores[t, :, a, o, m].tolist() == want[2]
+@given(st.lists(group_lists(), min_size=1, max_size=3))
+def test_equals_literal_loops(categories):
+    matches = [[ap.match(group, PROTOCOL) for group in groups] for groups in categories]
+    curves = ap.accumulate(matches, PROTOCOL)
+    for k, groups in enumerate(categories):
+        for t in (0, 1, 4, 9):
+            for a, o, m in np.ndindex(3, 3, 3):
+                literal_cell(groups, curves, k, t, a, o, m)
 
 
 def test_many_cells_are_handled_in_parts(monkeypatch):
@@ -126,19 +132,21 @@ def test_many_cells_are_handled_in_parts(monkeypatch):
         for _ in range(5)
     ]
     matches = [ap.match(group, PROTOCOL) for group in groups]
-    whole = ap.accumulate(matches, PROTOCOL)
+    categories = [matches[:3], matches[3:], []]
+    whole = ap.accumulate(categories, PROTOCOL)
     monkeypatch.setattr(ap, "_MOST_CELLS", 1)
-    parts = ap.accumulate(matches, PROTOCOL)
+    parts = ap.accumulate(categories, PROTOCOL)
     np.testing.assert_array_equal(whole.precision, parts.precision)
     np.testing.assert_array_equal(whole.recall, parts.recall)
+    np.testing.assert_array_equal(whole.scores, parts.scores)
 
 
 def test_perfect_detections_of_equal_score_have_the_limit_below_one():
     group = ap.Group(
         np.array([1.0, 1.0]), np.ones(2), np.ones(2), np.zeros(2, bool), np.eye(2), None
     )
-    curves = ap.accumulate([ap.match(group, ap.Protocol())], ap.Protocol())
-    assert curves.recall[0, 0, 0].tolist() == [0.5, 1.0, 1.0]
+    curves = ap.accumulate([[ap.match(group, ap.Protocol())]], ap.Protocol())
+    assert curves.recall[0, 0, 0, 0].tolist() == [0.5, 1.0, 1.0]
     assert 1 - curves.precision[..., 2].min() == pytest.approx(0, abs=3e-16)
 
 
@@ -148,9 +156,9 @@ def test_top_order_is_stable():
 
 
 def test_no_groups_and_no_ground_truth_give_minus_one():
-    assert (ap.accumulate([], PROTOCOL).precision == -1).all()
+    assert (ap.accumulate([[]], PROTOCOL).precision == -1).all()
     empty = ap.Group(np.ones(1), np.ones(1), np.zeros(0), np.zeros(0, bool), np.zeros((1, 0)))
-    curves = ap.accumulate([ap.match(empty, ap.Protocol())], ap.Protocol())
+    curves = ap.accumulate([[ap.match(empty, ap.Protocol())]], ap.Protocol())
     assert (curves.precision == -1).all() and (curves.recall == -1).all()
 
 

@@ -196,30 +196,24 @@ def combine(
     """
     ordered = sorted(videos, key=lambda video: video.id)
     categories = sorted(categories, key=lambda category: category.id)
-    groups = {
-        category.id: [v.groups[category.id] for v in ordered if category.id in v.groups]
+    groups = [
+        [v.groups[category.id] for v in ordered if category.id in v.groups]
         for category in categories
-    }
-    curves = [accumulate(groups[category.id], protocol) for category in categories]
-    shape = [len(protocol.areas), len(protocol.levels), len(protocol.max_dets)]
-    num_t, num_r = len(protocol.thresholds), len(protocol.recalls)
+    ]
+    curves = accumulate(groups, protocol)
     return APResult(
         metric=metric,
         protocol=protocol,
         lines=tuple(lines),
         categories=tuple(categories),
-        precision=_stack([c.precision for c in curves], [num_t, num_r, 0, *shape], 2),
-        recall=_stack([c.recall for c in curves], [num_t, 0, *shape], 1),
-        scores=_stack([c.scores for c in curves], [num_t, num_r, 0, *shape], 2),
-        num_gt=_stack([c.num_gt for c in curves], [0, *shape[:2]], 0),
-        num_dets=np.array([sum(len(g.scores) for g in groups[c.id]) for c in categories], int),
+        precision=curves.precision,
+        recall=curves.recall,
+        scores=curves.scores,
+        num_gt=curves.num_gt,
+        num_dets=np.array([sum(len(g.scores) for g in of_one) for of_one in groups], int),
         videos=tuple(_row(video) for video in videos),
         warnings=tuple(warnings),
     )
-
-
-def _stack(arrays: list[NDArray[Any]], empty: list[int], axis: int) -> NDArray[Any]:
-    return np.stack(arrays, axis=axis) if arrays else np.zeros(empty)
 
 
 def _row(video: VideoMatches) -> VideoRow:

@@ -11,7 +11,7 @@ G ground truths, C detections that overlap some ground truth enough, N detection
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,7 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_MOST_CELLS = 1 << 22  # cells of thresholds x ranges x detections handled at a time
+_MOST_CELLS = 1 << 18  # thresholds x ranges x detections handled at a time; stays in the cache
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,13 @@ class Matches:
 
 @dataclass(frozen=True)
 class Curves:
-    """Precision and recall of one category; -1 where it has no ground truth.
+    """Precision and recall of every category; -1 where it has no ground truth.
 
     Attributes:
-        precision: (T, R, A, L, M).
-        recall: (T, A, L, M).
-        scores: (T, R, A, L, M) score at which the recall is reached, 0 where it is not.
-        num_gt: (A, L) ground truths that are not ignored.
+        precision: (T, R, K, A, L, M).
+        recall: (T, K, A, L, M).
+        scores: (T, R, K, A, L, M) score at which the recall is reached, 0 where it is not.
+        num_gt: (K, A, L) ground truths that are not ignored.
     """
 
     precision: Floats
@@ -215,104 +215,145 @@ def _match_one(
     return hit, hit & ~counts
 
 
-def accumulate(groups: Sequence[Matches], protocol: Protocol) -> Curves:
-    """Joins the matches of one category into precision and recall.
+def accumulate(categories: Sequence[Sequence[Matches]], protocol: Protocol) -> Curves:
+    """Joins the matches of every category into precision and recall.
 
     Args:
-        groups: one per video or image, in ascending order of its number. A video with ground
-            truth or detections of the category must be there.
+        categories: one list per category, with one item per video or image, in ascending order of
+            its number. A video with ground truth or detections of the category must be there.
         protocol: as it was for `match`.
     """
-    shape = tuple(
-        len(axis)
-        for axis in (
-            protocol.thresholds,
-            protocol.recalls,
-            protocol.areas,
-            protocol.levels,
-            protocol.max_dets,
-        )
-    )
-    precision, at_scores = np.full(shape, -1.0), np.full(shape, -1.0)
-    recall = np.full((shape[0], *shape[2:]), -1.0)
-    num_gt = np.zeros(shape[2:4], np.int64)
-    for group in groups:
-        num_gt += group.num_gt
-    curves = Curves(precision, recall, at_scores, num_gt)
-    if not num_gt.any():
-        return curves
-    joined = _Joined(groups)
-    cells = np.argwhere(num_gt)  # pairs of area and level range
-    step = max(1, _MOST_CELLS // (shape[0] * max(len(joined.scores), 1)))
-    for start in range(0, len(cells), step):
-        _fill(curves, joined, cells[start : start + step], protocol)
+    ranges = (len(protocol.areas), len(protocol.levels))
+    cells = (len(categories), *ranges, len(protocol.max_dets))
+    num_t, num_r = len(protocol.thresholds), len(protocol.recalls)
+    # A curve lies in one piece, and all of them in one block, which the system hands out faster.
+    precision, scores = np.full((2, *cells, num_t, num_r), -1.0).transpose(0, 5, 6, 1, 2, 3, 4)
+    recall = np.full((num_t, *cells), -1.0)
+    curves = Curves(precision, recall, scores, num_gt=np.zeros(cells[:3], np.int64))
+    for k, groups in enumerate(categories):
+        for group in groups:
+            curves.num_gt[k] += group.num_gt
+    lengths = np.array([sum(len(group.scores) for group in groups) for groups in categories])
+    for batch in _batches(curves.num_gt, lengths, num_t):
+        _fill(curves, batch, [categories[k] for k in batch], protocol)
     return curves
 
 
+def _batches(num_gt: Ints, lengths: Ints, num_thresholds: int) -> Iterator[Ints]:
+    """Categories with ground truth, those of about as many detections together.
+
+    Args:
+        num_gt: (K, A, L).
+        lengths: (K,) detections.
+        num_thresholds: T.
+    """
+    wanted = np.flatnonzero(num_gt.any(axis=(1, 2)))
+    wanted = wanted[np.argsort(lengths[wanted], kind="stable")]
+    start = 0
+    for stop in range(1, len(wanted) + 1):
+        # All are padded to the length of the longest, the last.
+        longer = lengths[wanted[min(stop, len(wanted) - 1)]]
+        cells = (stop + 1 - start) * longer * num_thresholds * num_gt[0].size
+        if stop == len(wanted) or cells > _MOST_CELLS:
+            yield wanted[start:stop]
+            start = stop
+
+
 class _Joined:
-    """The detections of a category from all videos, by descending score.
+    """The detections of K categories from all videos, by descending score.
+
+    Every category is padded to the length N of the longest with what is neither right nor wrong.
+
+    Args:
+        categories: the matches of each.
+        limit: the most detections of a category in a video.
 
     Attributes:
-        scores: (N,).
-        ranks: (N,) place of each within its video, from 0.
-        most: number of detections of the fullest video.
+        scores: (K, N).
     """
 
-    def __init__(self, groups: Sequence[Matches]) -> None:
+    def __init__(self, categories: Sequence[Sequence[Matches]], limit: int) -> None:
+        groups = [group for of_one in categories for group in of_one]
+        lengths = np.array([min(len(group.scores), limit) for group in groups])
+        owners = np.repeat(np.arange(len(categories)), [len(of_one) for of_one in categories])
+        owners = np.repeat(owners, lengths)
+        totals = np.bincount(owners, minlength=len(categories))
+        scores = np.concatenate([group.scores[:limit] for group in groups])
+        order = np.lexsort((-scores, owners))  # stable; the owners ascend already
+        shape = (len(categories), int(totals.max()))
+        shift = np.arange(len(categories)) * shape[1] - (totals.cumsum() - totals)
+        # Of every detection: where it is in an array of K times N.
+        self._places = np.empty_like(order)
+        self._places[order] = np.arange(len(order)) + shift[owners]
+        self.scores = np.zeros(shape)
+        self.scores.ravel()[self._places] = scores
         self._groups = groups
-        lengths = [len(group.scores) for group in groups]
-        scores = np.concatenate([group.scores for group in groups])
-        self._order = np.argsort(-scores, kind="stable")
-        self.scores = scores[self._order]
-        self.ranks = np.concatenate([np.arange(length) for length in lengths])[self._order]
-        self.most = max(lengths)
-        starts = np.cumsum([0, *lengths[:-1]])
-        self._rows = np.concatenate(
-            [group.rows + start for group, start in zip(groups, starts, strict=True)]
-        )
+        # Rows ascend, so that those within the limit come first.
+        self._kept = [int(np.searchsorted(group.rows, limit)) for group in groups]
+        self._limit = limit
+        starts = lengths.cumsum() - lengths
+        rows = zip(groups, self._kept, starts, strict=True)
+        self._rows = self._places[np.concatenate([g.rows[:n] + start for g, n, start in rows])]
 
-    def right_and_wrong(self, areas: Ints, levels: Ints) -> tuple[Bools, Bools]:
-        """True and false positives in S pairs of an area and a level range.
-
-        Args:
-            areas: (S,) indices of area ranges.
-            levels: (S,) indices of level ranges.
-
-        Returns:
-            (T, S, N) each.
-        """
-        groups = self._groups
-        outside = np.concatenate([group.outside[areas] for group in groups], axis=-1)
-        matched = np.concatenate([group.matched[:, areas, levels] for group in groups], axis=-1)
-        ignored = np.concatenate([group.ignored[:, areas, levels] for group in groups], axis=-1)
-        right = np.zeros((len(matched), *outside.shape), bool)
-        wrong = np.repeat(~outside[None], len(matched), axis=0)
+    def right_and_wrong(self) -> tuple[Bools, Bools]:
+        """True and false positives, (T, A, L, K, N) each."""
+        parts = list(zip(self._groups, self._kept, strict=True))
+        matched = np.concatenate([g.matched[..., :n] for g, n in parts], axis=-1)
+        ignored = np.concatenate([g.ignored[..., :n] for g, n in parts], axis=-1)
+        outside = np.concatenate([g.outside[:, : self._limit] for g, _ in parts], axis=-1)
+        shape = matched.shape[:-1]
+        right = np.zeros((*shape, self.scores.size), bool)
+        wrong = np.zeros((*shape, self.scores.size), bool)
+        wrong[..., self._places] = ~outside[:, None]
         right[..., self._rows] = matched & ~ignored
         wrong[..., self._rows] = ~matched & ~ignored
-        return right[..., self._order], wrong[..., self._order]
+        return right.reshape(*shape, *self.scores.shape), wrong.reshape(*shape, *self.scores.shape)
 
 
-def _fill(curves: Curves, joined: _Joined, cells: Ints, protocol: Protocol) -> None:
-    """Fills in the curves of some pairs (area, level), (S, 2), at all limits."""
-    areas, levels = cells.T
-    num_gt = curves.num_gt[areas, levels]
-    right, wrong = joined.right_and_wrong(areas, levels)
-    needed = np.stack([_needed(int(n), protocol.recalls) for n in num_gt])
+def _fill(
+    curves: Curves, batch: Ints, categories: Sequence[Sequence[Matches]], protocol: Protocol
+) -> None:
+    """Fills in the curves of some categories at all limits.
+
+    Args:
+        curves: those of all categories, changed in place.
+        batch: indices of the categories.
+        categories: the matches of each of them.
+        protocol: as it was for `match`.
+    """
+    cells = np.argwhere(curves.num_gt[batch])
+    most = max(len(group.scores) for groups in categories for group in groups)
     limits = protocol.max_dets
     for m in reversed(range(len(limits))):
-        # A limit that cuts nothing off has the curve of the limit above.
-        if m == len(limits) - 1 or limits[m] < joined.most:
-            keep = joined.ranks < limits[m]
-            curve = _curve(right[..., keep], wrong[..., keep], joined.scores[keep], needed)
-        precision, num_right, reached = curve
-        curves.precision[:, :, areas, levels, m] = precision.swapaxes(1, 2)
-        curves.recall[:, areas, levels, m] = num_right / num_gt
-        curves.scores[:, :, areas, levels, m] = reached.swapaxes(1, 2)
+        if m < len(limits) - 1 and limits[m] >= most:
+            # A limit that cuts nothing off has the curves of the limit above.
+            for values in (curves.precision, curves.recall, curves.scores):
+                values[..., batch, :, :, m] = values[..., batch, :, :, m + 1]
+            continue
+        joined = _Joined(categories, limits[m])
+        right, wrong = joined.right_and_wrong()
+        step = max(1, _MOST_CELLS // (len(right) * max(right.shape[-1], 1)))
+        for start in range(0, len(cells), step):
+            k, a, o = cells[start : start + step].T
+            num_gt = curves.num_gt[batch[k], a, o]
+            precision, num_right, reached = _curve(
+                right[:, a, o, k],
+                wrong[:, a, o, k],
+                joined.scores[k],
+                _needed(num_gt, protocol.recalls),
+            )
+            curves.precision[:, :, batch[k], a, o, m] = precision.swapaxes(1, 2)
+            curves.recall[:, batch[k], a, o, m] = num_right / num_gt
+            curves.scores[:, :, batch[k], a, o, m] = reached.swapaxes(1, 2)
 
 
-def _needed(num_gt: int, recalls: Sequence[float]) -> Ints:
-    """The fewest true positives with which each recall is reached, (R,)."""
-    return np.searchsorted(np.arange(num_gt + 1) / num_gt, recalls)
+def _needed(num_gt: Ints, recalls: Sequence[float]) -> Ints:
+    """The fewest true positives with which each recall is reached, (S, R) for (S,) objects."""
+    wanted, totals = np.asarray(recalls), num_gt[:, None]
+    fewest = np.maximum((wanted * totals).astype(np.int64) - 1, 0)
+    for _ in range(3):  # decided by the quotients themselves, as the product is rounded
+        fewest += fewest / totals < wanted
+    return fewest
 
 
 def _curve(right: Bools, wrong: Bools, scores: Floats, needed: Ints) -> tuple[Floats, Ints, Floats]:
@@ -321,7 +362,7 @@ def _curve(right: Bools, wrong: Bools, scores: Floats, needed: Ints) -> tuple[Fl
     Args:
         right: (T, S, N) true positives, by descending score.
         wrong: (T, S, N) false positives.
-        scores: (N,).
+        scores: (S, N).
         needed: (S, R) numbers of true positives.
 
     Returns:
@@ -329,19 +370,22 @@ def _curve(right: Bools, wrong: Bools, scores: Floats, needed: Ints) -> tuple[Fl
         score are 0 where the recall is never reached.
     """
     shape = (*right.shape[:2], needed.shape[1])
-    if not len(scores):
+    if not scores.shape[1]:
         return np.zeros(shape), np.zeros(shape[:2], np.int64), np.zeros(shape)
     num_right = right.cumsum(axis=-1, dtype=np.float64)
     num_wrong = wrong.cumsum(axis=-1, dtype=np.float64)
     precision = num_right / (num_wrong + num_right + np.spacing(1.0))
     envelope = np.maximum.accumulate(precision[..., ::-1], axis=-1)[..., ::-1]
     totals = num_right[..., -1].astype(np.int64)
-    # The places of all true positives, curve after curve: those of a curve start at `first`.
-    places = np.nonzero(right)[-1]
+    # Curves are read at true positives, where they reach their values: those of all curves in one
+    # list, those of a curve from `first` on.
+    hits = np.flatnonzero(right)
     first = (totals.cumsum() - totals.ravel()).reshape(totals.shape)
-    reached = needed <= totals[..., None]
-    # Without need of a true positive the best detection is the place: the 0 that is appended.
-    wanted = np.where(reached & (needed > 0), first[..., None] + needed - 1, -1)
-    place = np.append(places, 0)[wanted]
-    q = np.where(reached, np.take_along_axis(envelope, place, axis=-1), 0.0)
-    return q, totals, np.where(reached, scores[place], 0.0)
+    wanted = first[..., None] + np.maximum(needed, 1) - 1
+    reached = np.maximum(needed, 1) <= totals[..., None]
+    q = np.append(envelope[right], 0.0).take(wanted, mode="clip")
+    at_scores = np.append(scores.ravel()[hits % scores.size], 0.0).take(wanted, mode="clip")
+    q[~reached] = 0.0
+    at_scores[~reached] = 0.0
+    # No true positive is needed for a recall of 0, so that the best detection reaches it.
+    return q, totals, np.where(needed == 0, scores[:, :1], at_scores)
