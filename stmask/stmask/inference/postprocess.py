@@ -1,6 +1,6 @@
 """Detections at the size of the frame. Source: spec section 7.5.
 
-Letters: n instances, H W size of the result, h w size of the prototypes.
+Letters: n instances, H and W size of the result, h and w size of the prototypes.
 """
 
 from __future__ import annotations
@@ -10,16 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from stmask.inference.detections import Detections
+from stmask.inference.enlarge import enlarge
 from stmask.inference.settings import InferenceSettings, settings_of
 from stmask.model.boxes import sanitize
-
-#: Pixels that are enlarged at once; bounds the memory for frames with many instances.
-CHUNK_PIXELS = 2**23
 
 
 @dataclass(frozen=True)
@@ -86,11 +83,5 @@ def _masks(
     """Binary masks (n, H, W) of soft ones (n, h, w), without the padding."""
     if not settings.eval_mask_branch:
         return np.zeros((len(masks), 0, 0), np.bool_)
-    result = np.zeros((len(masks), *size), np.bool_)
     height, width = int(part[1] * masks.shape[1]), int(part[0] * masks.shape[2])
-    chunk = max(1, CHUNK_PIXELS // (size[0] * size[1]))
-    for start in range(0, len(masks), chunk):
-        visible = masks[None, start : start + chunk, :height, :width].float()
-        large = F.interpolate(visible, size, mode="bilinear", align_corners=False)[0]
-        result[start : start + chunk] = (large > 0.5).cpu().numpy()
-    return result
+    return enlarge(masks[:, :height, :width].float().cpu().numpy(), size)
