@@ -130,7 +130,8 @@ def _rows_per_chunk(width: int, patch_size: int, dilation: int) -> int:
 def _windows(x: Tensor, patch_size: int, dilation: int) -> Tensor:
     """(C, H, W) to the p padded rows around every row: (H, p*V, C), a view for dilation 1."""
     channels, height, _ = x.shape
-    padded = F.pad(x.permute(1, 2, 0), (0, 0, *[_margin(patch_size, dilation)] * 4))  # ., V, C
+    margin = _margin(patch_size, dilation)
+    padded = F.pad(x.permute(1, 2, 0).contiguous(), (0, 0, *[margin] * 4))  # ., V, C
     row, column, _ = padded.stride()
     size = (height, patch_size, padded.shape[1], channels)
     return padded.as_strided(size, (row, dilation * row, column, 1)).flatten(1, 2)
