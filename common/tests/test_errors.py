@@ -3,6 +3,7 @@ import errno
 import pytest
 
 from vidseg_common import errors
+from vidseg_common.datasets.annotations import Problem
 from vidseg_common.errors import MaskError, OutputBusyError, UserError, list_problems, run_cli
 
 
@@ -64,3 +65,11 @@ def test_list_problems():
 
 def test_os_error_without_a_file_name():
     assert errors.describe_os_error(OSError("odd")) == "odd"
+
+
+def test_a_problem_names_its_file_once(tmp_path):
+    path = tmp_path / "a.png"
+    texts = (f"cannot read the mask {path}: cut off", f"{path} is a picture", f"gone: {path}", "x")
+    told = [str(Problem.of_file(path, ValueError(text))) for text in texts]
+    ends = ("cannot read the mask: cut off", "is a picture", "gone", "x")
+    assert told == [f"{path}: {end}" for end in ends]

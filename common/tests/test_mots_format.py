@@ -251,6 +251,23 @@ def test_mots_challenge_images(tmp_path):
     assert data.image_path(data.videos[1], 0) == folder / "000001.jpg"
 
 
+def test_missing_images_are_listed(tmp_path):
+    mots.write(mots.read(KIT / "gt", split="all"), tmp_path, form="txt")
+    assert mots.validate(tmp_path, form="txt") == []
+    data = mots.read(tmp_path, form="txt")
+    for video in data.videos[1:]:
+        folder = tmp_path / "training/image_02" / video.name
+        folder.mkdir(parents=True)
+        for name in video.file_names:
+            Image.new("RGB", (video.width or 1, video.height or 1)).save(folder.parent / name)
+    assert data.videos[1].num_frames > 2
+    (tmp_path / "training/image_02" / data.videos[1].file_names[1]).unlink()
+    assert [str(problem).removeprefix(f"{tmp_path}/") for problem in mots.validate(tmp_path)] == [
+        "training/image_02/0000: folder of images not found",
+        "training/image_02/0001/000001.png: image not found",
+    ]
+
+
 def test_results_need_every_sequence(tmp_path):
     truth = mots.read(KIT / "gt", split="all")
     written(tmp_path / "0000.txt", LINES)

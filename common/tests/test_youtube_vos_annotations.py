@@ -108,7 +108,9 @@ def test_objects_without_category_or_mask(root):
     assert [t.id for t in data.load(1).tracks] == [2, 9]
     ytvos.write(data, root / "out")
     assert json.loads((root / "out/valid/meta.json").read_text()) == meta
-    assert "object 9 of meta.json has no mask" in text_of(ytvos.validate(root))
+    assert "valid/meta.json: video 0b, objects: object 9 has no mask" in text_of(
+        ytvos.validate(root)
+    )
 
 
 def full_data():

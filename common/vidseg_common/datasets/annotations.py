@@ -152,6 +152,15 @@ class Problem:
     field: str
     message: str
 
+    @classmethod
+    def of_file(cls, file: Path, error: Exception) -> Problem:
+        """Makes a problem of an error about a whole file, whose name is told only once."""
+        text = str(error)
+        for told in (f": {file}", f" {file}"):
+            text = text.replace(told, "", 1)
+        text = text.removeprefix(f"{file}: ").removeprefix(f"{file} ")
+        return cls(file, "", "", text)
+
     def __str__(self) -> str:
         place = ", ".join(part for part in (self.where, self.field) if part)
         return f"{self.file}: {place + ': ' if place else ''}{self.message}"

@@ -81,7 +81,7 @@ def validate(
     try:
         content = scan(path, thorough=True, progress=progress)
     except DatasetError as error:
-        return [Problem(Path(path), "", "", str(error))]
+        return [Problem.of_file(Path(path), error)]
     problems = [*content.problems, *content.remarks]
     for number, entry in content.images.items() if images is not None else ():
         if entry["file_name"] and entry["height"] and entry["width"]:

@@ -60,7 +60,7 @@ def validate_results(
     try:
         content = _scan(path, _sizes(truth), categories, thorough=True, progress=progress)
     except DatasetError as error:
-        return [Problem(Path(path), "", "", str(error))]
+        return [Problem.of_file(Path(path), error)]
     return [*content.problems, *content.remarks]
 
 

@@ -175,7 +175,7 @@ def validate(
         tree = _tree(path, images, split)
         names = _names(tree)
     except DatasetError as error:
-        return [Problem(Path(path), "", "", str(error))]
+        return [Problem.of_file(Path(path), error)]
     problems = _unmatched_images(tree, names)
     for number, name in enumerate(tqdm(names, disable=not progress, leave=False), start=1):
         before = len(problems)

@@ -109,7 +109,7 @@ def validate(
     try:
         tree, loader = _open(Path(path), images, split, form, resolution, thorough=True)
     except UserError as error:
-        return [Problem(Path(path), "", "", str(error))]
+        return [Problem.of_file(Path(path), error)]
     if not loader.entries and not tree.problems:
         tree.complain(tree.masks, "no video: expected one sub-folder of masks per video")
     is_davis = form in ("davis2017", "davis2019")
@@ -266,7 +266,7 @@ def validate_results(
     try:
         tree, loader = _open_results(Path(path), truth, thorough=True)
     except UserError as error:
-        return [Problem(Path(path), "", "", str(error))]
+        return [Problem.of_file(Path(path), error)]
     if truth is not None:
         for name in unknown_folders(tree.masks, (video.name for video in truth.videos)):
             tree.complain(tree.masks / name, "the data set has no video of this name")

@@ -265,7 +265,7 @@ class ClipLoader:
             try:
                 ids = _read_ids(path, entry.video)
             except MaskError as error:
-                problems.append(Problem(path, "", "", str(error)))
+                problems.append(Problem.of_file(path, error))
                 continue
             if self.rules.void is not None and (ids == self.rules.void).any():
                 ignore[t] = encode(ids == self.rules.void)

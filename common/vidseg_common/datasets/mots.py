@@ -7,7 +7,7 @@ there), "challenge" is MOTSChallenge, whose frames count from 1. Class 10 become
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -98,9 +98,25 @@ def validate(
     try:
         layout = find_layout(Path(path), _path(images), split, form)
     except UserError as error:
-        return [Problem(Path(path), "", "", str(error))]
-    sequences = layout.sequences
-    return [*layout.problems, *_validate_sequences(sequences, progress, check_ids=True)]
+        return [Problem.of_file(Path(path), error)]
+    found = _validate_sequences(layout.sequences, progress, check_ids=True)
+    return [*layout.problems, *found, *_missing_images(layout)]
+
+
+def _missing_images(layout: MotsLayout) -> Iterator[Problem]:
+    """Frames without image, where a folder of images is known."""
+    if layout.image_root is None:
+        return
+    for sequence in layout.sequences:
+        names = sequence.video.file_names
+        folders = {(layout.image_root / name).parent for name in names}
+        if not any(folder.is_dir() for folder in folders):
+            for folder in folders:
+                yield Problem(folder, "", "", "folder of images not found")
+            continue
+        for path in (layout.image_root / name for name in names):
+            if not path.is_file():
+                yield Problem(path, "", "", "image not found")
 
 
 def read_results(
@@ -138,7 +154,7 @@ def validate_results(
     try:
         layout = _results_layout(Path(path), truth, form)
     except UserError as error:
-        return [Problem(Path(path), "", "", str(error))]
+        return [Problem.of_file(Path(path), error)]
     if truth is not None:
         layout.problems += _unknown_sequences(layout, truth)
     return [*layout.problems, *_validate_sequences(layout.sequences, progress)]

@@ -197,7 +197,7 @@ def _png_entries(folder: Path, problems: list[Problem]) -> list[_Entry]:
         try:
             masks = masks_of(read_id_map(path))
         except MaskError as error:
-            problems.append(Problem(path, "", "", str(error)))
+            problems.append(Problem.of_file(path, error))
             continue
         for i, rle in masks.items():
             found = MotsObject(int(path.stem), i, i // IDS_PER_CLASS, rle)

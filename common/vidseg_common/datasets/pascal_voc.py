@@ -156,7 +156,7 @@ def validate(
     try:
         names = read_name_list(tree.list_path)
     except DatasetError as error:
-        return [Problem(tree.list_path, "", "", str(error))]
+        return [Problem.of_file(tree.list_path, error)]
     for number, name in enumerate(tqdm(names, disable=not progress, leave=False), start=1):
         before = len(problems)
         video = _video(tree, name, number, problems)

@@ -116,7 +116,7 @@ def validate(
         path = file_of(path, split, kind, bbox)
         file = scan(path, _asked(kind, bbox), progress=progress)
     except DatasetError as error:
-        return [Problem(path, "", "", str(error))]
+        return [Problem.of_file(path, error)]
     problems = list(file.problems)
     for position, video in enumerate(file.videos):
         _, found = _clip_of(file, position)

@@ -80,7 +80,7 @@ def validate_results(path: str | Path, truth: AnnotationSet | None = None) -> li
     try:
         results = load_pickle(path)
     except DatasetError as error:
-        return [Problem(path, "", "", str(error))]
+        return [Problem.of_file(path, error)]
     return list(_problems(path, results, truth))
 
 

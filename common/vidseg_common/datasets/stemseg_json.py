@@ -97,7 +97,7 @@ def validate(
     try:
         content = scan(path, kind, progress)
     except DatasetError as error:
-        return [Problem(Path(path), "", "", str(error))]
+        return [Problem.of_file(Path(path), error)]
     problems = [*content.problems, *content.label_problems()]
     if images is not None:
         for where, name, size in content.frames():

@@ -112,15 +112,19 @@ def validate(
     try:
         tree, loader = _open(Path(path), images, split, all_frames, thorough=True)
     except UserError as error:
-        return [Problem(Path(path), "", "", str(error))]
+        return [Problem.of_file(Path(path), error)]
+
+    meta_file = tree.masks.parent / "meta.json"
 
     def check(clip: Clip, entry: MaskEntry) -> list[Problem]:
-        return _check_clip(clip, entry, loader.meta.get(clip.video.name, {}))
+        return _check_clip(clip, entry, loader.meta.get(clip.video.name, {}), meta_file)
 
     return [*tree.problems, *validate_clips(loader.masks, check, progress=progress)]
 
 
-def _check_clip(clip: Clip, entry: MaskEntry, objects: Mapping[int, ObjectMeta]) -> list[Problem]:
+def _check_clip(
+    clip: Clip, entry: MaskEntry, objects: Mapping[int, ObjectMeta], meta_file: Path
+) -> list[Problem]:
     where = f"video {clip.video.name}"
     problems: list[Problem] = []
     stems = frame_stems(clip.video)
@@ -133,10 +137,10 @@ def _check_clip(clip: Clip, entry: MaskEntry, objects: Mapping[int, ObjectMeta])
         elif stems[shown[0]] not in objects[track.id].frames:
             message = f"object {track.id} is shown, but meta.json does not list it in this frame"
             problems.append(Problem(path, where, "frames", message))
-    for i in sorted(objects.keys() - {track.id for track in clip.tracks}):
-        message = f"object {i} of meta.json has no mask"
-        problems.append(Problem(Path(clip.video.name), where, "objects", message))
-    return problems
+    unseen = sorted(objects.keys() - {track.id for track in clip.tracks})
+    return problems + [
+        Problem(meta_file, where, "objects", f"object {i} has no mask") for i in unseen
+    ]
 
 
 def _open(
@@ -286,7 +290,7 @@ def validate_results(
     try:
         tree, loader = _open_results(Path(path), truth, thorough=True)
     except UserError as error:
-        return [Problem(Path(path), "", "", str(error))]
+        return [Problem.of_file(Path(path), error)]
     if truth is None:
         return [*tree.problems, *validate_clips(loader, progress=progress)]
     for name in unknown_folders(tree.masks, (video.name for video in truth.videos)):

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from vidseg_common.datasets.annotations import AnnotationSet, Clip, Track
 from vidseg_common.errors import DatasetError, UserError, list_problems
-from vidseg_common.metrics.parallel import run_jobs
+from vidseg_common.metrics.forked import MOST_JOBS, can_fork, share_jobs
 
 __all__ = ["ClipPair", "left_out", "map_pairs"]
 
 Result = TypeVar("Result")
 
 # Small enough that all workers are busy to the end, large enough that images go in company.
-_CHUNKS_PER_WORKER = 4
+_CHUNKS_PER_WORKER = 8
 _MOST_VIDEOS = 64
 
 
@@ -42,11 +42,6 @@ class _Work:
     truth: AnnotationSet
     predictions: AnnotationSet
     function: Callable[[ClipPair], Any]
-
-
-# Forked workers inherit their work: data sets cannot be sent, and their videos, all at once in
-# the queue, would fill the memory.
-_inherited: list[_Work] = []
 
 
 def map_pairs(
@@ -76,17 +71,16 @@ def map_pairs(
     _raise_all(_problems_of_videos(truth, predictions))
     positions = range(len(truth.videos))
     length = min(max(len(positions) // (workers * _CHUNKS_PER_WORKER), 1), _MOST_VIDEOS)
+    length = max(length, math.ceil(len(positions) / MOST_JOBS))
     chunks = [positions[start : start + length] for start in positions[::length]]
-    if "fork" not in multiprocessing.get_all_start_methods():
-        workers = 1
-    _inherited.append(_Work(truth, predictions, function))
-    try:
-        sizes = [len(chunk) for chunk in chunks]
-        parts = run_jobs(
-            _run_chunk, chunks, sizes, workers=workers, progress=progress, unit="video"
-        )
-    finally:
-        _inherited.pop()
+    parts = share_jobs(
+        partial(_run_chunk, _Work(truth, predictions, function)),
+        chunks,
+        [len(chunk) for chunk in chunks],
+        workers=workers if can_fork() else 1,
+        progress=progress,
+        unit="video",
+    )
     _raise_all(problem for _, problems in parts for problem in problems)
     return [result for results, _ in parts for result in results]
 
@@ -120,9 +114,8 @@ def _problems_of_videos(truth: AnnotationSet, predictions: AnnotationSet) -> lis
     return problems
 
 
-def _run_chunk(positions: Sequence[int]) -> tuple[list[Any], list[str]]:
+def _run_chunk(work: _Work, positions: Sequence[int]) -> tuple[list[Any], list[str]]:
     """Results of some videos, and their problems."""
-    work = _inherited[-1]
     places = {video.id: place for place, video in enumerate(work.predictions.videos)}
     results, problems = [], []
     for position in positions:
