@@ -38,6 +38,11 @@ class VideoTracks:
         self._tracks: dict[int, _Track] = {}
         self._last_frame = -1
 
+    @property
+    def ids(self) -> list[int]:
+        """Ids of the objects in the order in which they appeared, that of `entries`."""
+        return list(self._tracks)
+
     def add(self, frame_idx: int, result: FrameResult) -> None:
         """Adds a frame.
 
