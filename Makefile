@@ -115,8 +115,8 @@ train-stemseg: setup  ## Train a stage [CFG=davis_1 GPUS=1 ID=name INITIAL=weigh
 	  $(if $(filter-out 1,$(GPUS)),--allow_multigpu) \
 	  $(if $(INITIAL),--initial_ckpt '$(INITIAL)') $(if $(RESUME),--restore_session '$(RESUME)') $(ARGS)
 
-overfit-stemseg: setup  ## Learn two synthetic clips from random weights, record J&F (a minute on 2 cores) [ARGS=...]
-	$(RUN) benchmarks/overfit_stemseg.py $(ARGS)
+overfit-stemseg: setup  ## Learn two synthetic clips from random weights, record J&F or keep all in a folder [FOLDER=... ARGS=...]
+	$(RUN) benchmarks/overfit_stemseg.py $(if $(FOLDER),--folder '$(FOLDER)' --out '$(FOLDER)/score.json') $(ARGS)
 
 eval-stemseg: setup  ## Segment and score a data set [DATASET=davis MODEL=davis.pth OUT=runs/stemseg-davis ARGS=...]
 	$(BIN)/stemseg eval $(or $(MODEL),saves/stemseg/$(PUBLISHED_$(or $(DATASET),davis)).pth) --dataset $(or $(DATASET),davis) \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -138,7 +139,9 @@ def _score(plan: EvalPlan, workers: int) -> None:
         UserError: the results cannot be scored; they are written all the same.
     """
     try:
-        evaluations = score(plan.benchmark, plan.writer, workers=workers)
+        # No bars where nobody looks.
+        bars = sys.stderr.isatty()
+        evaluations = score(plan.benchmark, plan.writer, workers=workers, progress=bars)
     except UserError as error:
         raise UserError(f"the results are written, but cannot be scored: {error}") from error
     folder = plan.run_file.parent
