@@ -162,6 +162,22 @@ class TestSplit:
             }[name]
         )
 
+    @pytest.mark.parametrize("kind", ["visible", "joint(bbox=both_bbox)"])
+    def test_files_keep_their_kind(self, source: Path, tmp_path: Path, kind: str) -> None:
+        run("convert", source, "--to", "sailvos", "--kind", kind, "-o", tmp_path / "x.json")
+        run("split", tmp_path / "x.json", "-o", tmp_path / "parts")
+        for part, number in (("train", 8), ("val", 2)):
+            data = FORMATS["sailvos"].read(tmp_path / "parts" / f"{part}.json")
+            assert len(data.videos) == number and data.info["sailvos_kind"] == kind
+
+    @pytest.mark.parametrize("share", ["0", "1", "2", "x"])
+    def test_a_share_is_part_of_the_whole(
+        self, source: Path, tmp_path: Path, share: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit, match="2"):
+            run("split", source, "-o", tmp_path / "x", "--share", share)
+        assert "--share" in capsys.readouterr().err
+
     def test_too_few_videos(self, source: Path, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="leave one part empty"):
             run("split", source, "-o", tmp_path / "x", "--num-val", "10")

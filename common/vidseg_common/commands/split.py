@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -41,11 +42,18 @@ def build_parser() -> ArgumentParser:
     add_data_flags(parser, "annotated data set, such as a training set")
     add = parser.add_argument
     add("-o", "--output", type=Path, required=True, metavar="OUT", help="folder to write")
-    add("--share", type=float, default=0.2, metavar="X", help="validation part of the videos")
+    add("--share", type=_share, default=0.2, metavar="X", help="validation part of the videos")
     add("--num-val", type=int, metavar="N", help="number of validation videos, instead of --share")
     add("--seed", type=int, default=0, metavar="N", help="the same seed gives the same parts")
     add("--overwrite", action="store_true", help="replace what is at OUT")
     return parser
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError("must lie between 0 and 1")
+    return value
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -121,8 +129,9 @@ def _write_part(
     """Writes one part: its list, and what the format has beside the masks themselves."""
     names = [video.name for video in kept.videos]
     write_text(folder / f"{part}.txt", "".join(f"{name}\n" for name in names))
-    if found.file_name:
-        return found.write(kept, folder / f"{part}{Path(found.file_name).suffix}")
+    suffix = Path(found.file_name).suffix or found.suffix
+    if suffix:
+        return found.write(kept, folder / f"{part}{suffix}")
     meta = next(iter([*source.glob("meta.json"), *source.glob("*/meta.json")]), None)
     if meta is not None:
         videos = json.loads(meta.read_text(encoding="utf-8"))["videos"]

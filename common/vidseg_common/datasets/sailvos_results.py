@@ -49,7 +49,9 @@ def read_results(
         UserError: no data set given.
     """
     if truth is None:
-        raise UserError("SAIL-VOS results have no videos: the annotation file is needed as well")
+        raise UserError(
+            "SAIL-VOS results name no videos: the annotation file is needed as well (--gt)"
+        )
     path = Path(path)
     results = load_pickle(path)
     problems = list(_problems(path, results, truth))
