@@ -30,7 +30,7 @@ def enlarge(masks: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.boo
         return result
     down, across = (_Axis(*lengths) for lengths in zip(masks.shape[1:], size, strict=True))
     is_set = masks > THRESHOLD
-    in_rows, in_columns = is_set.any(2), is_set.any(1)
+    in_rows, in_columns = (np.asarray(is_set.any(axis=axis)) for axis in (2, 1))
     for i in np.flatnonzero(in_rows.any(1)):
         rows, high = down.window(in_rows[i])
         columns, wide = across.window(in_columns[i])

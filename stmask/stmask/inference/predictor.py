@@ -13,6 +13,7 @@ import torch
 
 from stmask.inference.candidates import select
 from stmask.inference.detections import Detections
+from stmask.inference.networks import deploy
 from stmask.inference.plain_tracker import PlainTracker
 from stmask.inference.postprocess import FrameResult, postprocess
 from stmask.inference.preprocess import prepare
@@ -45,8 +46,13 @@ class Predictor:
         timer: is called with the name of every stage (Load Data, Network Extra, Detect, Track,
             Postprocess) and gives the context in which it runs.
 
+    Raises:
+        ConfigError: the device cannot compute in that number format.
+
     Attributes:
         settings: in use.
+        network: as it was given, on the device.
+        runner: the form of it that is run; see `deploy`.
         detections: what the last step found, before post-processing; None at the start.
     """
 
@@ -70,10 +76,11 @@ class Predictor:
         if self.device.type == "cpu":
             keep_freed_memory()
         self.network = network
+        self.runner = deploy(network, dtype)
         self.timer = timer
         self.tracker: Tracker | PlainTracker
         if self.settings.temporal_fusion_module:
-            self.tracker = Tracker(self.network, self.settings)
+            self.tracker = Tracker(self.runner, self.settings)
         else:
             self.tracker = PlainTracker(self.settings)
         self.reset()
@@ -100,7 +107,7 @@ class Predictor:
             image, geometry = prepare(frame, self.settings.image_size, self.settings.size_divisor)
             images = image[None].to(self.device)
         with self.timer("Network Extra"):
-            raw = self.network(images)
+            raw = self.runner(images)
         with self.timer("Detect"):
             candidates = select(raw, 0, self.settings)
         with self.timer("Track"):
