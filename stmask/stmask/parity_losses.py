@@ -95,13 +95,20 @@ def _targets(case: Case) -> list[FrameTargets]:
     frames = [frame for clip in case["gt"] for frame in clip]
     return [
         FrameTargets(
-            torch.tensor(frame["boxes"]),
-            torch.tensor(frame["labels"]),
-            torch.tensor(frame["ids"]),
-            torch.stack([_ellipse(box, tuple(case["image_hw"])) for box in frame["boxes"]]),
+            torch.tensor(frame["boxes"], dtype=torch.float32).view(-1, 4),
+            torch.tensor(frame["labels"], dtype=torch.int64),
+            torch.tensor(frame["ids"], dtype=torch.int64),
+            _ellipses(frame["boxes"], tuple(case["image_hw"])),
         )
         for frame in frames
     ]
+
+
+def _ellipses(boxes: list[list[float]], image_hw: tuple[int, int]) -> Tensor:
+    masks = torch.zeros((len(boxes), *image_hw), dtype=torch.uint8)
+    for mask, box in zip(masks, boxes, strict=True):
+        mask[:] = _ellipse(box, image_hw)
+    return masks
 
 
 def _ellipse(box: list[float], image_hw: tuple[int, int]) -> Tensor:
@@ -109,7 +116,7 @@ def _ellipse(box: list[float], image_hw: tuple[int, int]) -> Tensor:
     x1, y1, x2, y2 = box[0] * width, box[1] * height, box[2] * width, box[3] * height
     across = (torch.arange(width) + 0.5 - (x1 + x2) / 2) / ((x2 - x1) / 2)
     down = (torch.arange(height) + 0.5 - (y1 + y2) / 2) / ((y2 - y1) / 2)
-    return (across[None] ** 2 + down[:, None] ** 2 <= 1).to(torch.uint8)
+    return across[None] ** 2 + down[:, None] ** 2 <= 1
 
 
 def run_train_step(case: Case, kit: Kit) -> list[Comparison]:
@@ -117,7 +124,8 @@ def run_train_step(case: Case, kit: Kit) -> list[Comparison]:
     network = _frozen_network(case, kit)
     targets, clip = _targets(case), kit.tensors(case)["clip"]
     raw = network(clip.flatten(0, 1))
-    losses = MultiBoxLoss(get_config("STMask_plus_base_config"))(raw, targets, network)
+    cfg = get_config("STMask_plus_base_config").copy(case.get("cfg", {}))
+    losses = MultiBoxLoss(cfg)(raw, targets, network)
     total = total_loss(losses)
     total.backward()
     parameters = dict(network.named_parameters())

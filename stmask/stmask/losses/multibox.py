@@ -78,14 +78,13 @@ class MultiBoxLoss:
                 f"a batch has two frames per clip, got {len(raw.loc)} frames and "
                 f"{len(targets)} targets"
             )
-        if self.settings.temporal_fusion_module and temporal is None:
-            temporal = temporal_features(raw, network)
         # TemporalNet may compute in lower precision; the losses never do.
         with torch.autocast(raw.loc.device.type, enabled=False):
             found = self.match(raw, targets)
             positives = find_positives(found, targets)
             terms = self._frame_terms(raw, found, positives, targets, network)
-        if temporal is not None:
+        if self.settings.temporal_fusion_module:
+            temporal = temporal_features(raw, network) if temporal is None else temporal
             terms |= self._shift_terms(raw, temporal, positives, targets, network)
         return {name: terms[name] for name in ORDER if name in terms}
 

@@ -53,6 +53,7 @@ class Positives:
         boxes: (M, 4) corners of the object.
         ids: (M,) id of the object.
         weights: (M,) one over the positives of its frame.
+        ends: B numbers: positives of each frame and of those before it.
     """
 
     frame: Tensor
@@ -61,6 +62,7 @@ class Positives:
     boxes: Tensor
     ids: Tensor
     weights: Tensor
+    ends: tuple[int, ...]
 
     def __len__(self) -> int:
         """M."""
@@ -72,16 +74,14 @@ class Positives:
 
     def in_frame(self, frame: int) -> slice:
         """Which of the M positives are of a frame."""
-        bounds = self.frame.new_tensor([frame, frame + 1])
-        start, end = torch.searchsorted(self.frame, bounds).tolist()
-        return slice(start, end)
+        return slice(self.ends[frame - 1] if frame else 0, self.ends[frame])
 
 
 def find_positives(matches: Matches, targets: Sequence[FrameTargets]) -> Positives:
     """The positive priors of a batch."""
     is_positive = matches.classes > 0
     frame, prior = is_positive.nonzero(as_tuple=True)
-    counts = is_positive.sum(1).clamp(min=1)
+    counts = is_positive.sum(1)
     rows = matches.objects[frame, prior]
     sizes = [len(target.boxes) for target in targets]
     starts = torch.tensor([0, *sizes[:-1]], device=frame.device).cumsum(0)
@@ -93,4 +93,5 @@ def find_positives(matches: Matches, targets: Sequence[FrameTargets]) -> Positiv
         boxes=boxes[starts[frame] + rows],
         ids=matches.ids[frame, prior],
         weights=1.0 / counts[frame].float(),
+        ends=tuple(counts.cumsum(0).tolist()),
     )

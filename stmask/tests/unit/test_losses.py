@@ -70,10 +70,11 @@ def images(num_clips):
 
 def positives(weights, ids, frames=None):
     count = len(weights)
-    frames = torch.tensor(frames or [0] * count)
+    frames = torch.tensor(frames or [0] * count, dtype=torch.int64)
     zeros = torch.zeros(count, dtype=torch.int64)
     boxes = torch.tensor([[0.2, 0.2, 0.8, 0.8]]).expand(count, 4)
-    return Positives(frames, zeros, zeros, boxes, torch.tensor(ids), torch.tensor(weights))
+    ends = tuple(frames.bincount(minlength=1).cumsum(0).tolist())
+    return Positives(frames, zeros, zeros, boxes, torch.tensor(ids), torch.tensor(weights), ends)
 
 
 # --- the whole ------------------------------------------------------------------------------------
