@@ -30,9 +30,9 @@ class Matches(NamedTuple):
         mask_iou: (n, m).
     """
 
-    new: list[int]
-    entries: list[int]
-    detections: list[int]
+    new: Tensor
+    entries: Tensor
+    detections: Tensor
     totals: Tensor
     mask_iou: Tensor
 
@@ -59,7 +59,11 @@ def match(found: Detections, known: Detections, coeff: Sequence[float]) -> Match
             new.append(i)
         elif entry not in best or scores[i] > scores[best[entry]]:
             best[entry] = i
-    return Matches(new, list(best), list(best.values()), totals, masks)
+    new_rows, entries, detections = (
+        torch.tensor(rows, dtype=torch.long, device=totals.device)
+        for rows in (new, list(best), list(best.values()))
+    )
+    return Matches(new_rows, entries, detections, totals, masks)
 
 
 def _totals(found: Detections, known: Detections, masks: Tensor, coeff: Sequence[float]) -> Tensor:

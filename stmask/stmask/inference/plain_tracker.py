@@ -62,10 +62,7 @@ class PlainTracker:
         """The detections with ids; the memory is brought up to date."""
         matches = match(found, memory, self.settings.match_coeff)
         self.match_totals = matches.totals
-        rows, best, new = (
-            torch.tensor(positions, dtype=torch.long, device=found.ids.device)
-            for positions in (matches.entries, matches.detections, matches.new)
-        )
+        rows, best, new = matches.entries, matches.detections, matches.new
         ids = found.ids.clone()
         ids[best] = memory.ids[rows]
         ids[new] = torch.arange(len(memory), len(memory) + len(new), device=ids.device)

@@ -60,9 +60,6 @@ class Tracker:
         if len(found):
             matches = match(found, memory.entries, self.settings.match_coeff)
             self.match_totals = matches.totals
-            rows, best, new = (
-                torch.tensor(positions, dtype=torch.long, device=found.ids.device)
-                for positions in (matches.entries, matches.detections, matches.new)
-            )
-            memory = memory.seen(rows, found.take(best)).extended(found.take(new))
+            memory = memory.seen(matches.entries, found.take(matches.detections))
+            memory = memory.extended(found.take(matches.new))
         return memory.limited(self.settings.max_memory)
