@@ -9,6 +9,7 @@ from command_flags import actions_of, default_text, group_actions, parser_of, si
 
 from stcn import options
 from stemseg.commands.common import add_choice_flags
+from stmask.commands.eval_flags import add_network_flags
 from vidseg_common.commands.common import add_data_flags, add_truth_flags
 
 PREFIX = "flags-"
@@ -54,10 +55,15 @@ COMMAND_TABLES = {
     "flags-stemseg-visualize": "stemseg visualize-data",
     "flags-stemseg-postprocess": "stemseg filter-mots",
     "flags-stemseg-mapillary": "stemseg resize-mapillary",
+    "flags-stmask-predict": "stmask predict",
+    "flags-stmask-eval": "stmask eval",
+    "flags-stmask-viewer": "stmask viewer",
+    "flags-stmask-download": "stmask download",
 }
 GROUP_TABLES = {
     "flags-vidseg-data": (_add_set_flags,),
     "flags-stemseg-choices": (add_choice_flags,),
+    "flags-stmask-network": (add_network_flags,),
     "flags-memory": (options.add_memory_flags,),
     "flags-output": (options.add_output_flags,),
 }
@@ -65,6 +71,7 @@ GROUP_TABLES = {
 EVALUATIONS = ("flags-davis2016", "flags-davis2017", "flags-youtube", "flags-generic")
 WITH_OUTPUT_GROUP = (*EVALUATIONS, "flags-youtube-ms")
 WITH_CHOICE_GROUP = ("flags-stemseg-predict", "flags-stemseg-eval", "flags-stemseg-bench")
+WITH_NETWORK_GROUP = ("flags-stmask-predict", "flags-stmask-eval")
 WITH_MEMORY_GROUP = (*WITH_OUTPUT_GROUP, "flags-predict", "flags-bench")
 WITH_DATA_GROUP = (*("flags-vidseg-validate", "flags-vidseg-show", "flags-vidseg-split"),)
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
@@ -86,6 +93,8 @@ def flag_table(name: str) -> Table:
         groups.append(options.add_memory_flags)
     if name in WITH_CHOICE_GROUP:
         groups.append(add_choice_flags)
+    if name in WITH_NETWORK_GROUP:
+        groups.append(add_network_flags)
     if name in WITH_DATA_GROUP:
         groups += GROUP_TABLES["flags-vidseg-data"]
     known = {signature(action) for action in group_actions(*groups)}

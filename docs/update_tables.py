@@ -19,6 +19,7 @@ import flag_tables
 from curve import curve_svg
 from records import RESULTS, Records
 from stemseg_tables import TABLES as STEMSEG_TABLES
+from stmask_tables import TABLES as STMASK_TABLES
 from table_text import NOT_MEASURED, parity_table, sentence, table
 
 from vidseg_common.config import ArgumentParser
@@ -29,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (
     *("README.md", "CONTRIBUTING.md", "stcn/README.md", "docs/stcn.md", "docs/data.md"),
     *("stemseg/README.md", "docs/stemseg.md", "docs/formats.md", "docs/metrics.md"),
+    *("stmask/README.md", "docs/stmask.md"),
 )
 CURVE = "docs/images/demo-training.svg"
 MARKED = re.compile(r"(<!-- table:([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -237,6 +239,7 @@ TABLES: dict[str, Callable[[Records], str]] = {
     "parity": parity,
     "tests": tests,
     **STEMSEG_TABLES,
+    **STMASK_TABLES,
 }
 
 
@@ -276,7 +279,8 @@ def generate(root: Path) -> dict[Path, str]:
 
 def record_parity(root: Path) -> None:
     """Runs every case of the repository's parity kits and keeps their numbers."""
-    for method, name in (("stcn", "parity.json"), ("stemseg", "stemseg_parity.json")):
+    kits = {"stcn": "parity.json", "stemseg": "stemseg_parity.json", "stmask": "stmask_parity.json"}
+    for method, name in kits.items():
         module = importlib.import_module(f"{method}.parity")
         lines: list[str] = []
         module.run_kit(module.RECORDS, lines.append)

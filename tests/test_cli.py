@@ -15,6 +15,7 @@ import pytest
 
 import stcn.cli
 import stemseg.cli
+import stmask.cli
 from vidseg_common.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,12 +25,13 @@ try:
 finally:
     sys.path.remove(str(ROOT / "docs"))
 COMMANDS: dict[str, tuple[str, str]] = command_flags.COMMANDS
-PROGRAMS = {"stcn": stcn.cli, "stemseg": stemseg.cli}
+PROGRAMS = {"stcn": stcn.cli, "stemseg": stemseg.cli, "stmask": stmask.cli}
 CONSOLE = [(program, name) for program, cli in PROGRAMS.items() for name in cli.COMMANDS]
 ENTRY_FILES = sorted(
     [
         *(*ROOT.glob("stcn/*.py"), *ROOT.glob("stcn/ms/[!_]*.py"), *ROOT.glob("stemseg/data/*.py")),
         *(*ROOT.glob("stemseg/inference/**/*.py"), *ROOT.glob("stemseg/training/*.py")),
+        *ROOT.glob("stmask/*.py"),
     ]
 )
 

@@ -25,7 +25,7 @@ DOCUMENTS = [
     for name in (
         *("README.md", "CONTRIBUTING.md", "stcn/README.md", "docs/stcn.md", "docs/data.md"),
         *("common/README.md", "docs/formats.md", "docs/metrics.md"),
-        *("stemseg/README.md", "docs/stemseg.md"),
+        *("stemseg/README.md", "docs/stemseg.md", "stmask/README.md", "docs/stmask.md"),
     )
 ]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -53,19 +53,24 @@ def words_of(line: str) -> list[str]:
         return line.split()
 
 
-def command_in(words: list[str]) -> tuple[str, list[str]] | None:
-    """Our command that a line runs, and the words after it; None for other lines."""
+def command_in(words: list[str], folder: str = "") -> tuple[str, list[str]] | None:
+    """Our command that a line runs, and the words after it; None for other lines.
+
+    Args:
+        words: of the line.
+        folder: of the document; an entry file there comes first among those of that name.
+    """
     for i, word in enumerate(words):
-        script = word.rsplit("/", 1)[-1]
-        if script == "main.py":  # two tools have this name
-            script = "/".join(word.split("/")[-2:])
+        parts = word.split("/")
+        names = (f"{folder}/{word}", "/".join(parts[-2:]), parts[-1])
+        script = next((name for name in names if name in command_flags.COMMANDS), parts[-1])
         previous = words[i - 1] if i else ""
         if script in command_flags.COMMANDS and script.endswith(".py"):
             return script, words[i + 1 :]
         if previous == "-m":
             return word, words[i + 1 :]
     program = words[0].rsplit("/", 1)[-1] if words else ""
-    if program not in ("stcn", "stemseg", "vidseg"):
+    if program not in ("stcn", "stemseg", "stmask", "vidseg"):
         return None
     for length in (3, 2):
         name = " ".join([program, *words[1:length]])
@@ -75,21 +80,26 @@ def command_in(words: list[str]) -> tuple[str, list[str]] | None:
 
 
 LINES = [
-    pytest.param(line, id=f"{path.relative_to(ROOT).as_posix()}: {line}")
+    pytest.param(line, path.parent.name, id=f"{path.relative_to(ROOT).as_posix()}: {line}")
     for path in DOCUMENTS
     for line in dict.fromkeys(code_of(path.read_text(encoding="utf-8")))
 ]
 
 
-@pytest.mark.parametrize("line", [p for p in LINES if "make " in str(p.values[0])])
-def test_make_targets_exist(line: str) -> None:
+OUR_LINES = [p for p in LINES if command_in(words_of(str(p.values[0])))]
+
+
+@pytest.mark.parametrize(("line", "folder"), [p for p in LINES if "make " in str(p.values[0])])
+def test_make_targets_exist(line: str, folder: str) -> None:
     for target in re.findall(r"\bmake ([a-z][a-z0-9-]*(?:METHOD)?)", line):
         assert target in TARGETS or PLACEHOLDER.match(target)
 
 
-@pytest.mark.parametrize("line", [p for p in LINES if command_in(words_of(str(p.values[0])))])
-def test_commands_and_their_flags_exist(line: str) -> None:
-    found = command_in(words_of(line))
+@pytest.mark.parametrize(
+    ("line", "folder"), [p for p in LINES if command_in(words_of(str(p.values[0])))]
+)
+def test_commands_and_their_flags_exist(line: str, folder: str) -> None:
+    found = command_in(words_of(line), folder)
     assert found
     command, rest = found
     if command == "pytest":
@@ -100,8 +110,8 @@ def test_commands_and_their_flags_exist(line: str) -> None:
     assert flags <= known
 
 
-@pytest.mark.parametrize("line", [p for p in LINES if "ARGS=" in str(p.values[0])])
-def test_flags_in_args_of_make_exist(line: str) -> None:
+@pytest.mark.parametrize(("line", "folder"), [p for p in LINES if "ARGS=" in str(p.values[0])])
+def test_flags_in_args_of_make_exist(line: str, folder: str) -> None:
     command = {
         "eval-stcn": "stcn eval " + (re.findall(r"DATASET=(\S+)", line) or ["davis2017"])[0],
         "train-stcn": "stcn train",
@@ -112,6 +122,11 @@ def test_flags_in_args_of_make_exist(line: str) -> None:
         "train-stemseg": "stemseg train",
         "predict-stemseg": "stemseg predict",
         "weights-stemseg": "stemseg download",
+        "eval-stmask": "stmask eval",
+        "train-stmask": "stmask train",
+        "predict-stmask": "stmask predict",
+        "viewer-stmask": "stmask viewer",
+        "weights-stmask": "stmask download",
     }
     target = (re.findall(r"\bmake ([a-z-]+)", line) or [None])[0]
     if target is None:
@@ -152,7 +167,7 @@ def test_local_links_and_pictures_exist(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_named_files_of_the_repository_exist(path: Path) -> None:
-    pattern = r"`((?:stcn|stemseg|docs|benchmarks|tests|common|requirements)/[\w./-]+\.\w+)`"
+    pattern = r"`((?:stcn|stemseg|stmask|docs|benchmarks|tests|common|requirements)/[\w./-]+\.\w+)`"
     for name in re.findall(pattern, path.read_text(encoding="utf-8")):
         assert (ROOT / name).exists() or "test_" in name, name
 

@@ -17,7 +17,7 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     yield importlib.import_module("update_tables")
     modules = ("update_tables", "flag_tables", "command_flags", "curve", "records")
-    for name in (*modules, "stemseg_tables", "table_text"):
+    for name in (*modules, "stemseg_tables", "stmask_tables", "table_text"):
         sys.modules.pop(name, None)
 
 

@@ -28,6 +28,7 @@ RUNNERS = {
 
 SUITE = Suite("stmask", RUNNERS, Kit, RECORDS)
 main = SUITE.main
+run_kit = SUITE.run_kit
 
 if __name__ == "__main__":
     run_cli(main)
