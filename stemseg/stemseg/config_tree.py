@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from stemseg.model.coordinates import MODE_DIMS
+from stemseg.model.coordinates import check_dims
 from stemseg.model.decoders import NUM_POOLS
 from stemseg.model.resnet import STAGE_BLOCKS
 from vidseg_common.errors import ConfigError
@@ -413,20 +413,14 @@ class Config:
         """
         _one_of("INPUT.NUM_FRAMES", self.INPUT.NUM_FRAMES, NUM_POOLS)
         _one_of("MODEL.BACKBONE.TYPE", self.MODEL.BACKBONE.TYPE, STAGE_BLOCKS)
-        mode = self.MODEL.EMBEDDING_DIM_MODE
-        _one_of("MODEL.EMBEDDING_DIM_MODE", mode, MODE_DIMS)
-        dims, num_free = MODE_DIMS[mode]
-        if dims != self.MODEL.EMBEDDINGS.EMBEDDING_SIZE:
-            raise ConfigError(
-                f"MODEL.EMBEDDINGS.EMBEDDING_SIZE: mode {mode} has {dims} dimensions, "
-                f"got {self.MODEL.EMBEDDINGS.EMBEDDING_SIZE}"
+        try:
+            check_dims(
+                self.MODEL.EMBEDDING_DIM_MODE,
+                self.MODEL.EMBEDDINGS.EMBEDDING_SIZE,
+                self.TRAINING.LOSSES.EMBEDDING.FREE_DIM_STDS,
             )
-        stds = self.TRAINING.LOSSES.EMBEDDING.FREE_DIM_STDS
-        if len(stds) != num_free or any(std <= 0 for std in stds):
-            raise ConfigError(
-                f"TRAINING.LOSSES.EMBEDDING.FREE_DIM_STDS: mode {mode} needs {num_free} positive "
-                f"numbers, got {list(stds)}"
-            )
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
         for name in ("BATCH_SIZE", "MAX_ITERATIONS", "MAX_SAMPLES_PER_GPU"):
             if getattr(self.TRAINING, name) < 1:
                 raise ConfigError(

@@ -5,6 +5,8 @@ Letters: T frames, H and W size of the map, D embedding dimensions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -28,6 +30,41 @@ MODE_DIMS = {
     for mode, channels in CHANNELS.items()
     if mode not in ("x", "xyffff")
 }
+
+
+def dims_of(mode: str) -> tuple[int, int]:
+    """Embedding dimensions and free dimensions of a mode.
+
+    Raises:
+        ValueError: a network cannot have it.
+    """
+    if mode not in MODE_DIMS:
+        known = ", ".join(MODE_DIMS)
+        raise ValueError(f"MODEL.EMBEDDING_DIM_MODE: expected one of {known}, got {mode!r}")
+    return MODE_DIMS[mode]
+
+
+def check_dims(mode: str, size: int, stds: Sequence[float]) -> None:
+    """Whether what a configuration says about the embedding fits together.
+
+    Args:
+        mode: MODEL.EMBEDDING_DIM_MODE.
+        size: MODEL.EMBEDDINGS.EMBEDDING_SIZE.
+        stds: TRAINING.LOSSES.EMBEDDING.FREE_DIM_STDS.
+
+    Raises:
+        ValueError: naming the key that does not fit.
+    """
+    dims, num_free = dims_of(mode)
+    if dims != size:
+        raise ValueError(
+            f"MODEL.EMBEDDINGS.EMBEDDING_SIZE: mode {mode} has {dims} dimensions, got {size}"
+        )
+    if len(stds) != num_free or any(std <= 0 for std in stds):
+        raise ValueError(
+            f"TRAINING.LOSSES.EMBEDDING.FREE_DIM_STDS: mode {mode} needs {num_free} positive "
+            f"numbers, got {list(stds)}"
+        )
 
 
 def coordinate_offset(

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from stemseg.model.coordinates import MODE_DIMS, coordinate_offset
+from stemseg.model.coordinates import coordinate_offset, dims_of
 
 #: Frames of a clip to the number of poolings over time; other lengths have no decoder.
 NUM_POOLS = {2: 0, 4: 1, 8: 2, 16: 3, 24: 3, 32: 3}
@@ -196,11 +196,8 @@ class EmbeddingDecoder(Trunk):
         self, sizes: TrunkSizes, mode: str, *, tanh: bool = True, with_seediness: bool = True
     ) -> None:
         super().__init__(sizes)
-        if mode not in MODE_DIMS:
-            known = ", ".join(MODE_DIMS)
-            raise ValueError(f"MODEL.EMBEDDING_DIM_MODE: expected one of {known}, got {mode!r}")
         self.mode, self.tanh = mode, tanh
-        dims, num_free = MODE_DIMS[mode]
+        dims, num_free = dims_of(mode)
         width = sizes.inter_channels[3]
         self.register_buffer("time_scale", torch.tensor(1.0))
         self.conv_embedding = nn.Conv3d(width, dims, 1, bias=False)

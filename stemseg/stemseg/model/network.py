@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from stemseg.model.coordinates import MODE_DIMS
+from stemseg.model.coordinates import check_dims
 from stemseg.model.decoders import (
     EmbeddingDecoder,
     SeedinessDecoder,
@@ -87,25 +87,6 @@ def trunk_sizes(cfg: Any, head: str) -> TrunkSizes:
     )
 
 
-def _check_dims(cfg: Any) -> None:
-    mode = cfg.MODEL.EMBEDDING_DIM_MODE
-    if mode not in MODE_DIMS:
-        known = ", ".join(MODE_DIMS)
-        raise ValueError(f"MODEL.EMBEDDING_DIM_MODE: expected one of {known}, got {mode!r}")
-    dims, num_free = MODE_DIMS[mode]
-    if dims != cfg.MODEL.EMBEDDINGS.EMBEDDING_SIZE:
-        raise ValueError(
-            f"MODEL.EMBEDDINGS.EMBEDDING_SIZE: mode {mode} has {dims} dimensions, "
-            f"got {cfg.MODEL.EMBEDDINGS.EMBEDDING_SIZE}"
-        )
-    stds = cfg.TRAINING.LOSSES.EMBEDDING.FREE_DIM_STDS
-    if len(stds) != num_free or any(std <= 0 for std in stds):
-        raise ValueError(
-            f"TRAINING.LOSSES.EMBEDDING.FREE_DIM_STDS: mode {mode} needs {num_free} positive "
-            f"numbers, got {list(stds)}"
-        )
-
-
 class STEmSeg(nn.Module):
     """Backbone and decoders. The order of the modules is the order of keys of released files.
 
@@ -118,7 +99,11 @@ class STEmSeg(nn.Module):
 
     def __init__(self, cfg: Any) -> None:
         super().__init__()
-        _check_dims(cfg)
+        check_dims(
+            cfg.MODEL.EMBEDDING_DIM_MODE,
+            cfg.MODEL.EMBEDDINGS.EMBEDDING_SIZE,
+            cfg.TRAINING.LOSSES.EMBEDDING.FREE_DIM_STDS,
+        )
         self.cfg = cfg
         model = cfg.MODEL
         self.backbone = Backbone(model)
