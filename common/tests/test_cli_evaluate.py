@@ -297,3 +297,16 @@ def test_what_is_not_there(tmp_path: Path) -> None:
 def test_csv_has_every_column() -> None:
     rows = [{"video": "a,b", "J": 0.1}, {"video": "c", "J": float("nan"), "F": None}]
     assert csv_text(rows) == 'video,J,F\n"a,b",0.1,\nc,,\n'
+
+
+def test_davis_without_lists_has_all_sequences(data: AnnotationSet, tmp_path: Path) -> None:
+    for metric in ("davis", "davis2016", "davis-unsupervised"):
+        flags = prepare(data, metric, tmp_path / metric, data)
+        shutil.rmtree(tmp_path / metric / "gt" / "ImageSets")
+        out = tmp_path / metric / "out"
+        assert run("evaluate", *flags, "-o", out) == 0
+        assert {row["sequence"] for row in json.loads((out / "result.json").read_text())["objects"]}
+        with (out / "per_video.csv").open() as file:
+            assert sorted(row["video"] for row in csv.DictReader(file)) == ["v1", "v2", "v3"]
+        with pytest.raises(DatasetError, match=r"annotations not found: .*1080p"):
+            run("evaluate", *flags, "--resolution", "1080p")

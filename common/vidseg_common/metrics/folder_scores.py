@@ -9,11 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vidseg_common.datasets.davis import (
-    UNSUPERVISED_ANNOTATIONS,
-    davis2016_names,
-    davis2017_names,
-)
+from vidseg_common.datasets.davis_layout import DAVIS_ANNOTATIONS, davis_layout
 from vidseg_common.datasets.records import list_folders, other_videos_notes, unknown_folders
 from vidseg_common.datasets.youtube_vos import categories_of, read_meta
 from vidseg_common.errors import DatasetError
@@ -22,6 +18,8 @@ from vidseg_common.metrics.folder_jf import evaluate_folders
 from vidseg_common.metrics.youtube_vos import evaluate_youtube_vos
 
 _FLOATS = ("J&F", "J", "F")
+_DAVIS_FORMS = {"davis": "davis2017", "davis-unsupervised": "davis2019", "davis2016": "davis2016"}
+_RESOLUTION = "480p"
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def evaluate(
     predictions: str | Path,
     *,
     split: str | None = None,
-    resolution: str = "480p",
+    resolution: str | None = None,
     videos: Sequence[str] | None = None,
     void: int | None = None,
     all_frames: bool = False,
@@ -97,8 +95,9 @@ def evaluate(
         metric: "davis", "davis-unsupervised", "davis2016", "folder" or "youtube-vos".
         truth: root of the data set, or a folder VIDEO/*.png of masks (not for youtube-vos).
         predictions: results, VIDEO/*.png; a folder Annotations in it is found too.
-        split: name of the split; default "val", for youtube-vos "train".
-        resolution: folder of the annotations of DAVIS, where there is one.
+        split: name of the split; by default "val" or the only one there is, and every sequence
+            where there are no lists; for youtube-vos "train".
+        resolution: folder of the annotations of DAVIS; default "480p", or the only one.
         videos: only these videos.
         void: value of the annotations that means no label ("folder").
         all_frames: score the first frame (and the last, "folder") too.
@@ -117,7 +116,7 @@ def evaluate(
     if metric == "youtube-vos":
         return _youtube_vos(truth, results, split or "train", videos, seen, all_frames, common)
     if metric == "folder":
-        places = (truth / "Annotations" / resolution, truth / "Annotations")
+        places = (truth / "Annotations" / (resolution or _RESOLUTION), truth / "Annotations")
         masks = next((place for place in places if place.is_dir()), truth)
         frames = None if videos is None else {name: _stems(masks / name) for name in videos}
         found = evaluate_folders(masks, results, void=void, frames=frames,
@@ -130,38 +129,45 @@ def evaluate(
                          "both sides are compared as they are (davis2016 merges them)")  # fmt: skip
         content = found.to_json()
         return FolderScores(content["global"], rows, found.csv(), content, tuple(notes))
-    return _davis(metric, truth, results, split or "val", resolution, videos, common)
+    return _davis(metric, truth, results, split, resolution, videos, common)
 
 
 def _davis(
     metric: str,
     truth: Path,
     results: Path,
-    split: str,
-    resolution: str,
+    split: str | None,
+    resolution: str | None,
     videos: Sequence[str] | None,
     common: Mapping[str, Any],
 ) -> FolderScores:
     is_unsupervised = metric == "davis-unsupervised"
-    folder = UNSUPERVISED_ANNOTATIONS if is_unsupervised else "Annotations"
-    masks = truth / folder / resolution
-    is_root = masks.is_dir()
-    if videos is None and is_root:
-        names = (davis2016_names(truth, split, resolution) if metric == "davis2016"
-                 else davis2017_names(truth, split, is_unsupervised))  # fmt: skip
-    else:
-        names = list(videos) if videos is not None else list_folders(truth)
+    masks, names = _davis_sequences(truth, _DAVIS_FORMS[metric], split, resolution)
     found = evaluate_davis(
-        masks if is_root else truth,
+        masks,
         results,
-        names,
+        names if videos is None else list(videos),
         task="unsupervised" if is_unsupervised else "semi-supervised",
         binary=metric == "davis2016",
         **common,
     )
     rows = [_object(r.sequence, r.object_id, r.j.mean, r.f.mean) for r in found.rows]
     notes = (*found.warnings, *_others(results, names, videos))
-    return FolderScores(found.global_scores, rows, found.table(split), found.to_json(), notes)
+    table = found.table(split or "val")
+    return FolderScores(found.global_scores, rows, table, found.to_json(), notes)
+
+
+def _davis_sequences(
+    truth: Path, form: str, split: str | None, resolution: str | None
+) -> tuple[Path, list[str]]:
+    """The folder of annotations, and the sequences of the split: all where there are no lists."""
+    folder = truth / DAVIS_ANNOTATIONS[form]
+    if not folder.is_dir():
+        return truth, list_folders(truth)
+    if resolution is not None and not (folder / resolution).is_dir():
+        raise DatasetError(f"folder of annotations not found: {folder / resolution}")
+    layout = davis_layout(truth, form, split, resolution or _RESOLUTION)
+    return layout.masks, list(layout.names)
 
 
 def _youtube_vos(
