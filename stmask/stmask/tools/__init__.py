@@ -1,0 +1,1 @@
+"""Small programs around data sets, logs and weights. Source: spec section 12."""
