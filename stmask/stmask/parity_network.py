@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from stmask.checkpoint import load_network
 from stmask.model import boxes as box_math
 from stmask.model.calibration import CalibratedLayer
 from stmask.model.dcn import DeformableConv
+from stmask.model.deployed import DeployedNetwork
 from stmask.model.head import PredictionHead
 from stmask.model.masks import assemble, mask_iou
 from stmask.model.network import STMask
@@ -49,18 +51,23 @@ def run_net_forward(case: Case, kit: Kit) -> list[Comparison]:
     for name in case.get("fcb_levels", ()):
         level = levels[LEVEL_NAMES.index(name)]
         outputs |= _calibrations(network.prediction_layers[0], level, name)
-    return _compare_recorded(kit, case, outputs)
+    fast = _compare_recorded(kit, case, outputs | _raw_outputs(DeployedNetwork(network), image))
+    return [
+        *_compare_recorded(kit, case, outputs),
+        *(replace(item, name=f"deployed {item.name}") for item in fast),
+    ]
 
 
-def _raw_outputs(network: STMask, image: Tensor) -> dict[str, Any]:
+def _raw_outputs(network: STMask | DeployedNetwork, image: Tensor) -> dict[str, Any]:
     """What the forward pass gives, by recorded names."""
     raw = network(image)
+    every = torch.arange(raw.loc.shape[1])
     return {
         "loc": raw.loc,
         "conf_logits": raw.conf_logits,
         "conf_softmax_max_fg": raw.conf_logits.softmax(-1)[..., 1:].amax(-1),
-        "mask_coeff": raw.mask_coeff,
-        "track": raw.track,
+        "mask_coeff": torch.stack([raw.mask_coeff[b][every] for b in range(len(image))]),
+        "track": torch.stack([raw.track[b][every] for b in range(len(image))]),
         "centerness": raw.centerness[..., None],
         "priors": raw.priors[None],
         "proto": raw.proto,
