@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,12 +52,3 @@ def _published_config(path: Path) -> str:
         f"{path}: its keys are those of no published model ({', '.join(PUBLISHED)}); put the "
         f"{CONFIG_NAME} of its training beside it, or name the data set with --dataset"
     )
-
-
-def sha256_of(path: Path) -> str:
-    """Of a file of any size, for records of results."""
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while block := handle.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()

@@ -25,9 +25,10 @@ from stemseg.inference.engine import Engine, EngineSettings
 from stemseg.inference.networks import deploy
 from stemseg.inference.settings import engine_settings, max_tracks_of
 from stemseg.outputs.writers import WRITERS, ResultWriter
-from stemseg.weights import config_of, sha256_of
+from stemseg.weights import config_of
 from vidseg_common.config import ArgumentParser
 from vidseg_common.distributed import select_device
+from vidseg_common.download import sha256_of
 from vidseg_common.errors import UserError
 from vidseg_common.files import write_json, write_text
 from vidseg_common.metrics.parallel import positive_int

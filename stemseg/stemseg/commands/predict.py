@@ -21,10 +21,11 @@ from stemseg.commands.common import (
 from stemseg.config import Config
 from stemseg.drawing import box_of
 from stemseg.inference.predictor import Predictor, VideoPrediction
-from stemseg.weights import config_of, sha256_of
+from stemseg.weights import config_of
 from vidseg_common.config import ArgumentParser
 from vidseg_common.datasets.category_names import standard_categories
 from vidseg_common.datasets.mots_files import CLASS_NAMES
+from vidseg_common.download import sha256_of
 from vidseg_common.errors import VideoError
 from vidseg_common.files import OutputLock, check_writable, write_json
 from vidseg_common.masks import write_mask
