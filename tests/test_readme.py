@@ -84,8 +84,6 @@ LINES = [
     for path in DOCUMENTS
     for line in dict.fromkeys(code_of(path.read_text(encoding="utf-8")))
 ]
-
-
 OUR_LINES = [p for p in LINES if command_in(words_of(str(p.values[0])))]
 
 
@@ -95,9 +93,7 @@ def test_make_targets_exist(line: str, folder: str) -> None:
         assert target in TARGETS or PLACEHOLDER.match(target)
 
 
-@pytest.mark.parametrize(
-    ("line", "folder"), [p for p in LINES if command_in(words_of(str(p.values[0])))]
-)
+@pytest.mark.parametrize(("line", "folder"), OUR_LINES)
 def test_commands_and_their_flags_exist(line: str, folder: str) -> None:
     found = command_in(words_of(line), folder)
     assert found

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Sequence
-
-from vidseg_common.arguments import did_you_mean
-from vidseg_common.errors import UserError, run_cli
+from vidseg_common.program import Program
 
 #: Command, module of its `main`, one line of help.
 COMMANDS = {
@@ -23,35 +18,14 @@ COMMANDS = {
     "formats": ("formats", "list the annotation formats and metrics"),
 }
 
-
-def help_text() -> str:
-    """The overview."""
-    lines = ["usage: vidseg COMMAND ...", "", "commands:"]
-    lines += [f"  {name:10s} {text}" for name, (_, text) in COMMANDS.items()]
-    return "\n".join([*lines, "", "`vidseg COMMAND --help` lists a command's flags."])
-
-
-def dispatch(argv: Sequence[str]) -> int | None:
-    """Runs a command line without the program's name.
-
-    Raises:
-        UserError: no such command.
-    """
-    if not argv or argv[0] in ("-h", "--help"):
-        sys.stdout.write(help_text() + "\n")
-        return 0
-    name, *rest = argv
-    if name not in COMMANDS:
-        raise UserError(f"unknown command {name!r}{did_you_mean(name, COMMANDS)}")
-    module = importlib.import_module(f"vidseg_common.commands.{COMMANDS[name][0]}")
-    status: int | None = module.main(rest)
-    return status
-
-
-def main() -> None:
-    """Console entry point."""
-    run_cli(lambda: dispatch(sys.argv[1:]))
-
+PROGRAM = Program(
+    "vidseg",
+    {
+        name: (f"vidseg_common.commands.{module}", "main", text)
+        for name, (module, text) in COMMANDS.items()
+    },
+)
+dispatch, main = PROGRAM.dispatch, PROGRAM.main
 
 if __name__ == "__main__":
     main()

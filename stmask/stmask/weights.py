@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from stmask.config import CONFIGS, get_config, network_settings
@@ -60,12 +59,3 @@ def _by_settings() -> dict[NetworkSettings, str]:
 
 
 _BY_SETTINGS = _by_settings()
-
-
-def sha256_of(path: Path) -> str:
-    """Of a file of any size, for records of results."""
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while block := handle.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from stmask.checkpoint import build_network, load_coco_start, load_network
+from stmask.commands.flags import say
 from stmask.config import get_config
 from stmask.weights import COCO_STARTS, FIRST_TABLE, RELEASED
 from vidseg_common.config import ArgumentParser
-from vidseg_common.download import download
-from vidseg_common.errors import DownloadError
-from vidseg_common.files import check_writable
+from vidseg_common.download_flags import add_source_flags, download_checked
 
 #: Starting point to a configuration that starts from it.
 STARTS = dict(
@@ -33,9 +31,7 @@ def build_parser() -> ArgumentParser:
         "name", choices=[*RELEASED, *FIRST_TABLE, *COCO_STARTS], metavar="NAME",
         help=f"which file: {', '.join((*RELEASED, *FIRST_TABLE, *COCO_STARTS))}",
     )  # fmt: skip
-    parser.add_argument("--url", help="http(s) address of the file")
-    parser.add_argument("--drive-id", help="id of the file on Google Drive")
-    parser.add_argument("--from-file", type=Path, help="a copy fetched by hand")
+    add_source_flags(parser)
     parser.add_argument(
         *("--output", "-o"), type=Path, default=Path("weights"), help="folder of weights"
     )
@@ -50,21 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         CheckpointError: it is not the file that it should be.
     """
     args = build_parser().parse_args(argv)
-    if sum(x is not None for x in (args.url, args.drive_id, args.from_file)) != 1:
-        raise DownloadError(
-            f"{args.name}: give one of --url, --drive-id and --from-file; the links are on the "
-            "page of the original project"
-        )
     folder = args.output / START_FOLDER if args.name in STARTS else args.output
-    check_writable(folder)
     target = folder / f"{args.name}.pth"
-    fetched = target.with_suffix(".unchecked")
-    download(fetched, url=args.url, drive_id=args.drive_id, from_file=args.from_file)
-    try:
-        sys.stdout.write(f"{target}: {_check(args.name, fetched)}\n")
-        fetched.replace(target)
-    finally:
-        fetched.unlink(missing_ok=True)
+    download_checked(args, target, lambda fetched: say(f"{target}: {_check(args.name, fetched)}"))
     return 0
 
 

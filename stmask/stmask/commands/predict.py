@@ -23,9 +23,9 @@ from stmask.outputs.drawing import DrawOptions, draw_instances
 from stmask.outputs.web import WebWriter
 from stmask.outputs.youtube_vis import VideoTracks
 from stmask.timers import Timers
-from stmask.weights import sha256_of
 from vidseg_common.config import ArgumentParser
 from vidseg_common.datasets.json_write import write_object
+from vidseg_common.download import sha256_of
 from vidseg_common.files import OutputLock, check_writable
 from vidseg_common.masks import MAX_ID, write_mask
 from vidseg_common.metrics.parallel import positive_int

@@ -1,0 +1,49 @@
+"""Files without a stable address: the user says where from, and they are checked before use."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from vidseg_common.download import download
+from vidseg_common.errors import DownloadError
+from vidseg_common.files import check_writable
+
+
+def add_source_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags that say where the file comes from."""
+    parser.add_argument("--url", help="http(s) address of the file")
+    parser.add_argument("--drive-id", help="id of the file on Google Drive")
+    parser.add_argument("--from-file", type=Path, help="a copy fetched by hand")
+
+
+def download_checked(
+    args: argparse.Namespace, target: Path, accept: Callable[[Path], object]
+) -> None:
+    """Fetches a file from where the flags say, has it checked, and gives it its name.
+
+    Args:
+        args: with the values of `add_source_flags`.
+        target: the file to write; its folder is made.
+        accept: gets the fetched file, which has another name so far, and raises when it is not
+            what it should be. If it makes the target out of it, it removes the fetched file.
+
+    Raises:
+        DownloadError: not exactly one source, or the file cannot be fetched.
+    """
+    sources = (args.url, args.drive_id, args.from_file)
+    if sum(source is not None for source in sources) != 1:
+        raise DownloadError(
+            f"{target.stem}: give one of --url, --drive-id and --from-file; the links are on the "
+            "page of the original project"
+        )
+    check_writable(target.parent)
+    fetched = target.with_suffix(".unchecked")
+    download(fetched, url=args.url, drive_id=args.drive_id, from_file=args.from_file)
+    try:
+        accept(fetched)
+        if fetched.exists():
+            fetched.replace(target)
+    finally:
+        fetched.unlink(missing_ok=True)
