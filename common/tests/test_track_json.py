@@ -46,7 +46,7 @@ def test_equals_the_decoder_of_python(masks, note, indent):
 
 
 def test_lists_become_arrays():
-    text = '{"segmentations": [{"size": [2, 2], "counts": [1, 3]}, null, {"counts":[4]}]}'
+    text = '{"segmentations": [{"size": [2, 2], "counts": [1, 3]}, null, {"counts": [4]}]}'
     masks = load_track(text.encode())["segmentations"]
     assert [masks[0]["counts"].tolist(), masks[1], masks[2]["counts"].tolist()] == [
         *([1, 3], None, [4, 0])
@@ -55,7 +55,11 @@ def test_lists_become_arrays():
 
 
 @pytest.mark.parametrize(
-    "counts", ["1,,2", "1 2", "01, 2", "1, 02", ",1", "1,", "1,\n", "00", "1, 2 3", "+1", "1e"]
+    "counts",
+    [
+        *("1,,2", "1 2", "01, 2", "1, 02", ",1", "1,", "1,\n", "00", "1, 2 3", "+1", "1e", "1, "),
+        *(", 1", " , 1", "1, , 2", "1,  , 2", "1, 2 ,", "010", "1, 00", "1 ,01"),
+    ],
 )
 def test_lists_that_are_not_json_are_refused(counts):
     for other in ("1, 3", counts):
@@ -75,6 +79,8 @@ def test_lists_that_are_not_json_are_refused(counts):
         r'{"segmentations": [null], "a\"counts": [1]}',
         '{"segmentations": [{"counts": []}], "score": NaN}',
         '[{"counts": [1]}]',
+        '{"segmentations": [{"counts": [1, 2]}, {"counts":[1,2]}]}',
+        '{"segmentations": [{"counts": [ 1 ,2, 0,  10 ]}, {"counts": [0, 1]}]}',
         '{"segmentations": 5, "counts": [1]}',
     ],
 )

@@ -17,14 +17,17 @@ from numpy.typing import NDArray
 
 __all__ = ["load_track"]
 
-_LIST = re.compile(rb'"counts"\s*:\s*\[([0-9\s,]*)\]')
-_CUT_OUT = b'"counts":[[]]'
+_FIRST_LIST = re.compile(rb'"counts"\s*:\s*\[(?=[0-9\s,]*\])')
+_CUT_OUT = b'"counts":[[]'
 _KEY = b'"counts"'
-_COMMA = ord(",")
+_MORE = b",0,"
+_COMMA, _SPACE = ord(","), ord(" ")
 
 
 def load_track(text: bytes) -> Any:
     """Decodes a track; its masks have lists of run lengths as arrays of int64 of even length.
+
+    They stay lists where they are written in an unusual form.
 
     Args:
         text: JSON.
@@ -32,12 +35,14 @@ def load_track(text: bytes) -> Any:
     Raises:
         ValueError: not JSON.
     """
+    first = _FIRST_LIST.search(text, 0, text.find(b"]", text.find(_KEY)) + 1)
     # Behind a backslash the key might be the end of another text.
-    if _LIST.search(text, 0, text.find(b"]", text.find(_KEY)) + 1) and b"\\" not in text:
-        parts = _LIST.split(text)
-        runs = _runs(parts[1::2])
+    if first and b"\\" not in text:
+        parts = [part.partition(b"]") for part in text.split(first[0])]
+        runs = _runs([numbers for numbers, _, _ in parts[1:]])
         if runs is not None:
-            entry = _load(_CUT_OUT.join(parts[::2]))
+            head = b"".join(parts[0])
+            entry = _load(_CUT_OUT.join([head, *(end + rest for _, end, rest in parts[1:])]))
             if _put_back(entry, runs):
                 return entry
     return _load(text)
@@ -64,27 +69,34 @@ def _put_back(entry: Any, runs: Sequence[NDArray[np.int64]]) -> bool:
 
 
 def _runs(lists: Sequence[bytes]) -> list[NDArray[np.int64]] | None:
-    """Numbers of lists; None where one is not in the form in which Python writes lists.
+    """Numbers of lists; None where one is anything but natural numbers between commas.
 
     Args:
-        lists: their content, of digits, commas and white space.
+        lists: their content.
     """
-    text = b",".join(lists)
+    # A number more for each, as runs of ones that are missing at the end are to be added, and one
+    # before all.
+    text = _MORE.join([b"", *lists, b""])[1:-1]
     codes = np.frombuffer(text, np.uint8)
-    is_digit = codes - np.uint8(48) < 10
-    is_comma = codes == _COMMA
-    if not len(codes) or not is_digit[0] or not is_digit[-1]:
+    is_digit, is_comma, is_space = codes - np.uint8(48) < 10, codes == _COMMA, codes == _SPACE
+    num_commas = np.count_nonzero(is_comma)
+    if np.count_nonzero(is_digit) + num_commas + np.count_nonzero(is_space) < len(codes):
         return None
-    after_digit = is_digit[:-1]
-    is_space = ~(is_digit | is_comma)[1:]
-    starts_with_zero = (codes[1:-1] == 48) & ~after_digit[:-1] & is_digit[2:]
-    if (is_comma[1:] > after_digit).any() or (is_space & after_digit).any():
+    # What is missing between two commas would be read as 0.
+    if (is_comma[:-2] & is_space[1:-1] > is_digit[2:]).any():
         return None
-    if starts_with_zero.any() or (codes[0] == 48 and len(codes) > 1 and is_digit[1]):
+    starts_with_zero = (codes == 48)[1:-1] > is_digit[:-2]
+    if (starts_with_zero & is_digit[2:]).any():
         return None
-    lengths = [one.count(b",") + 1 for one in lists]
-    # Runs of ones that are missing at the end are added, as all of these are to be decoded.
-    even = [one + b",0" if length & 1 else one for one, length in zip(lists, lengths, strict=True)]
-    numbers = np.fromstring(b",".join(even), np.int64, sep=",")
-    stops = np.cumsum([length + (length & 1) for length in lengths]).tolist()
-    return [numbers[start:stop] for start, stop in zip([0, *stops], stops, strict=False)]
+    try:
+        numbers = np.fromstring(text, np.int64, sep=",")
+    except ValueError:
+        return None
+    if len(numbers) != num_commas + 1:
+        return None
+    runs, start, place = [], 1, 2
+    for one in lists:
+        length = np.count_nonzero(is_comma[place : place + len(one)]) + 1
+        runs.append(numbers[start : start + length + (length & 1)])
+        start, place = start + length + 1, place + len(one) + len(_MORE)
+    return runs
