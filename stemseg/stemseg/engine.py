@@ -22,7 +22,6 @@ from stemseg.losses import STEmSegLoss, total_loss
 from stemseg.model.network import STEmSeg
 from stemseg.resume import (
     checkpoint_name,
-    data_changes,
     read_resume_file,
     remove_old,
     resume_network,
@@ -39,6 +38,7 @@ from vidseg_common.errors import UserError
 from vidseg_common.logging import git_description
 from vidseg_common.seeding import capture_rng, restore_rng, seed_everything
 from vidseg_common.stopping import Agreement, StopSignals
+from vidseg_common.training_feed import data_changes
 
 AMP_DTYPES = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 #: Folder of the event files in that of the model.

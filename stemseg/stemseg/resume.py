@@ -134,12 +134,3 @@ def resume_scheduler(scheduler: LambdaLR, iteration: int) -> None:
     ):
         group["lr"], group["initial_lr"] = rate, base
     scheduler._last_lr = rates
-
-
-def data_changes(before: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
-    """Says why a resumed training sees other samples than without the stop; empty for no reason."""
-    return [
-        f"other samples than before: {name.replace('_', ' ')} was {before[name]}, is {now[name]}"
-        for name in now
-        if name in before and before[name] != now[name]
-    ]

@@ -8,10 +8,13 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch.utils.data import Dataset
+
+from vidseg_common.training_feed import SampleKey
+
+__all__ = ["ClipSample", "ClipSet", "SampleKey"]
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,6 @@ class ClipSample:
     category_ids: torch.Tensor
     name: str
     original_size: tuple[int, int] = (0, 0)
-
-
-class SampleKey(NamedTuple):
-    """What makes a sample: the item and the seed of its draws."""
-
-    item: int
-    seed: int
 
 
 class ClipSet(Dataset[ClipSample], ABC):

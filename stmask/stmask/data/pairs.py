@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +18,9 @@ from stmask.data.frames import load_frame, to_tensors
 from stmask.losses.targets import FrameTargets
 from stmask.pixels import IMAGE_SIZE, SIZE_DIVISOR
 from vidseg_common.errors import DatasetError
+from vidseg_common.training_feed import SampleKey
+
+__all__ = ["PairDataset", "PairRules", "PairSample", "SampleKey"]
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,6 @@ class PairSample:
     images: torch.Tensor
     targets: tuple[FrameTargets, FrameTargets]
     name: str
-
-
-class SampleKey(NamedTuple):
-    """What makes a sample: the item and the seed of its draws."""
-
-    item: int
-    seed: int
 
 
 @dataclass(frozen=True)
