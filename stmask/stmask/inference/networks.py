@@ -1,4 +1,4 @@
-"""How the predictor runs a network: in which number format."""
+"""How the predictor runs a network: in which form and number format."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from stmask.inference.memory import TemporalModel
+from stmask.model.deployed import DeployedNetwork, DeployedOutputs, Timer, can_deploy, untimed
 from stmask.model.network import RawOutputs, STMask
 from vidseg_common.errors import ConfigError
 
@@ -15,7 +16,7 @@ from vidseg_common.errors import ConfigError
 class FrameNetwork(TemporalModel, Protocol):
     """A network for inference: predictions of frames, and motion between two of them."""
 
-    def __call__(self, images: Tensor) -> RawOutputs:
+    def __call__(self, images: Tensor) -> RawOutputs | DeployedOutputs:
         """Normalised RGB images (B, 3, H, W) to raw predictions, float32."""
         ...
 
@@ -51,12 +52,15 @@ class AutocastNetwork:
             return self.network.TemporalNet(features)
 
 
-def deploy(network: STMask, dtype: torch.dtype = torch.float32) -> FrameNetwork:
+def deploy(
+    network: STMask, dtype: torch.dtype = torch.float32, *, timer: Timer = untimed
+) -> FrameNetwork:
     """The network as the predictor runs it.
 
     Args:
         network: in eval mode, on its device; it is not changed.
         dtype: number format; anything but float32 is less exact.
+        timer: gives the context in which a named part runs, where the form knows its parts.
 
     Raises:
         ConfigError: the device cannot compute in that format.
@@ -64,4 +68,6 @@ def deploy(network: STMask, dtype: torch.dtype = torch.float32) -> FrameNetwork:
     device = next(network.parameters()).device
     if dtype == torch.float16 and device.type == "cpu":
         raise ConfigError("float16 needs a GPU; on a CPU use bfloat16 or float32")
+    if can_deploy(network):
+        return DeployedNetwork(network, dtype, timer=timer)
     return network if dtype == torch.float32 else AutocastNetwork(network, dtype)

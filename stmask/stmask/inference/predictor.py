@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,15 +17,9 @@ from stmask.inference.postprocess import FrameResult, postprocess
 from stmask.inference.preprocess import prepare
 from stmask.inference.settings import InferenceSettings, settings_of
 from stmask.inference.tracker import Tracker
+from stmask.model.deployed import Timer, untimed
 from stmask.model.network import STMask
 from vidseg_common.allocator import keep_freed_memory
-
-#: Name of a stage to a context in which it runs.
-Timer = Callable[[str], AbstractContextManager[object]]
-
-
-def _untimed(_name: str) -> AbstractContextManager[object]:
-    return contextlib.nullcontext()
 
 
 class Predictor:
@@ -63,7 +55,7 @@ class Predictor:
         device: str | torch.device | None = None,
         dtype: torch.dtype = torch.float32,
         *,
-        timer: Timer = _untimed,
+        timer: Timer = untimed,
     ) -> None:
         if cfg is None:
             cfg = InferenceSettings(temporal_fusion_module=network.settings.temporal_fusion)
@@ -76,7 +68,7 @@ class Predictor:
         if self.device.type == "cpu":
             keep_freed_memory()
         self.network = network
-        self.runner = deploy(network, dtype)
+        self.runner = deploy(network, dtype, timer=timer)
         self.timer = timer
         self.tracker: Tracker | PlainTracker
         if self.settings.temporal_fusion_module:

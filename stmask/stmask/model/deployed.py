@@ -11,6 +11,9 @@ Letters: B images, H and W size of the padded image, N priors, n regions, F chan
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +31,14 @@ from stmask.model.head import PredictionHead
 from stmask.model.network import STMask
 from stmask.model.priors import prior_boxes
 from stmask.model.temporal import TemporalNet
+
+#: Name of a part to a context in which it runs.
+Timer = Callable[[str], AbstractContextManager[object]]
+
+
+def untimed(_name: str) -> AbstractContextManager[object]:
+    """The timer of those who do not ask."""
+    return contextlib.nullcontext()
 
 
 @dataclass
@@ -76,16 +87,19 @@ class DeployedNetwork:
             may not be seen.
         dtype: of weights and maps. Results are float32. Anything but float32 is faster where the
             processor has it, and less exact.
+        timer: is called with the name of every part (backbone, fpn, pred_heads, makepriors, proto).
 
     Raises:
         ValueError: a network that has no such form (see `can_deploy`).
     """
 
-    def __init__(self, network: STMask, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, network: STMask, dtype: torch.dtype = torch.float32, *, timer: Timer = untimed
+    ) -> None:
         assert not network.training, "inference needs a network in eval mode"
         if not can_deploy(network):
             raise ValueError("no deployed form: the network has several or fully calibrated heads")
-        self.settings, self.dtype = network.settings, dtype
+        self.settings, self.dtype, self.timer = network.settings, dtype, timer
         self.device = next(network.parameters()).device
         self.temporal_features = network.temporal_features
         head = network.prediction_layers[0]
@@ -109,20 +123,28 @@ class DeployedNetwork:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> DeployedOutputs:
         """Normalised RGB images (B, 3, H, W) to raw predictions; see `STMask.forward`."""
-        levels = self.fpn(self.backbone(images))
-        outputs = [self.dense(level) for level in levels]
+        with self.timer("backbone"):
+            maps = self.backbone(images)
+        with self.timer("fpn"):
+            levels = self.fpn(maps)
+        with self.timer("pred_heads"):
+            outputs = [self.dense(level) for level in levels]
+            table = feature_table([output.feature for output in outputs])
         sizes = [(level.shape[-2], level.shape[-1]) for level in levels]
+        with self.timer("makepriors"):
+            priors = prior_boxes(sizes, self.settings, self.device)
+            places = pixels_of(tuple(sizes), self.device)
+        with self.timer("proto"):
+            proto = self.proto_net(levels[0])
         selected = self.settings.correlation_level
-        table = feature_table([output.feature for output in outputs])
-        places = pixels_of(tuple(sizes), self.device)
         return DeployedOutputs(
             loc=torch.cat([output.loc for output in outputs], 1),
             conf_logits=torch.cat([output.conf_logits for output in outputs], 1),
             mask_coeff=Rows(self.coeff, table, places, normalize=False),
             track=Rows(self.track, table, places, normalize=True),
             centerness=torch.cat([output.centerness for output in outputs], 1),
-            priors=prior_boxes(sizes, self.settings, self.device),
-            proto=self.proto_net(levels[0]),
+            priors=priors,
+            proto=proto,
             fpn_feat=levels[selected].float(),
             t2s_feat=outputs[selected].feature.float(),
             levels=sizes,
