@@ -59,6 +59,9 @@ COMMAND_TABLES = {
     "flags-stmask-eval": "stmask eval",
     "flags-stmask-viewer": "stmask viewer",
     "flags-stmask-download": "stmask download",
+    "flags-stmask-split": "scripts/split_valid_sub.py",
+    "flags-stmask-plot": "scripts/plot_loss.py",
+    "flags-stmask-recall": "scripts/bbox_recall.py",
 }
 GROUP_TABLES = {
     "flags-vidseg-data": (_add_set_flags,),
