@@ -172,6 +172,8 @@ def test_sequence_maps(tmp_path):
     path = tmp_path / "one.seqmap"
     path.write_text("5 empty 000000 000153\n")
     assert read_seqmap(path) == [("0005", 153)]
+    path.write_text("dog empty 000000 000009\n")
+    assert read_seqmap(path) == [("dog", 9)]
     path.write_text("0005 empty 000000\n0006 empty 000000 x\n")
     with pytest.raises(DatasetError) as caught:
         read_seqmap(path)

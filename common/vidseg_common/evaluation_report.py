@@ -99,7 +99,8 @@ def write_evaluation(
         OSError: a file cannot be written.
     """
     folder = Path(folder)
-    classes, videos = list(scores.per_class()), worst_first(metric, scores)
+    classes: Sequence[Row] = scores.per_class()
+    videos = worst_first(metric, scores)
     files = [folder / "result.json", folder / "table.txt"]
     write_json(files[0], _finite(scores.to_json()))
     write_text(files[1], scores.table().rstrip("\n") + "\n")
@@ -108,11 +109,13 @@ def write_evaluation(
             files.append(folder / f"{name}.csv")
             write_text(files[-1], csv_text(rows))
     strips = [] if pictures is None else _strips(metric, pictures, videos, progress)
+    classes, videos = _told(metric, classes), _told(metric, videos)
+    (numbers,) = _told(metric, [scores.numbers])
     report = Report(
-        title=f"{metric.title}: {_headline(scores.numbers)}",
+        title=f"{metric.title}: {_headline(numbers)}",
         command=command,
-        summary=f"{len(videos)} videos; the tables list the worst first.",
-        numbers=dict(scores.numbers),
+        summary=_summary(videos),
+        numbers=numbers,
         versions=package_versions(_PACKAGES),
         charts=_charts(metric, classes, videos),
         tables=_tables(classes, videos),
@@ -124,8 +127,27 @@ def write_evaluation(
     return files
 
 
+def _told(metric: Metric, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Rows as people shall read them: NaN where the official number means "no ground truth"."""
+    nothing = metric.no_truth
+    return [
+        {
+            key: math.nan if nothing is not None and isinstance(v, float) and v == nothing else v
+            for key, v in row.items()
+        }
+        for row in rows
+    ]
+
+
+def _summary(videos: Sequence[Row]) -> str:
+    number = len({row["video"] for row in videos})
+    return f"{number} video{'s' if number > 1 else ''}; the tables list the worst first."
+
+
 def _headline(numbers: Mapping[str, float]) -> str:
     name, value = next(iter(numbers.items()))
+    if isinstance(value, float) and math.isnan(value):
+        return f"{name} not defined"
     return f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
 
 
@@ -185,7 +207,7 @@ def _charts(metric: Metric, classes: Sequence[Row], videos: Sequence[Row]) -> li
 
 
 def _label(row: Row) -> str:
-    names = (row.get(key) for key in ("evaluation", "video", "class", "category"))
+    names = (row.get(key) for key in ("part", "video", "class", "category"))
     return " ".join(str(name) for name in names if name is not None)
 
 
@@ -197,7 +219,8 @@ def _strips(
     metric: Metric, pictures: Pictures, videos: Sequence[Row], progress: bool
 ) -> list[Strip]:
     """Ground truth and results of the worst frames of the worst videos."""
-    truth_at = {video.name: i for i, video in enumerate(pictures.truth.videos)}
+    # Without masks and images the size of a video may be unknown: there is nothing to draw.
+    truth_at = {v.name: i for i, v in enumerate(pictures.truth.videos) if v.height and v.width}
     found_at = {video.name: i for i, video in enumerate(pictures.predictions.videos)}
     rows: dict[str, Row] = {}
     for row in videos or _by_quality(pictures, truth_at, found_at):

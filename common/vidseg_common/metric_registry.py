@@ -52,6 +52,7 @@ class Metric:
         video_score: column of `per_video` by which videos are ordered, worst first.
         class_score: column of `per_class` that is drawn.
         options: keyword arguments that tell it from its relatives.
+        no_truth: the number that stands for "no ground truth", None where NaN does.
         on_folders: whether it reads folders of masks itself.
     """
 
@@ -63,6 +64,7 @@ class Metric:
     video_score: str
     class_score: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    no_truth: float | None = None
     on_folders: bool = False
 
     def function(self) -> Callable[..., Scores]:
@@ -115,7 +117,7 @@ def _folder_metric(name: str, title: str, truth: str, results: str = "davis-resu
 def _ap(name: str, title: str, module: str, formats: str, **options: str) -> Metric:
     truth = "ytvis2019" if formats == "ytvis" else formats
     results = f"{formats}-results"
-    return Metric(name, title, module, truth, results, "found/all", "AP", options=options)
+    return Metric(name, title, module, truth, results, "found/all", "AP", options, no_truth=-1.0)
 
 
 def _tracking(name: str, title: str, module: str, score: str) -> Metric:

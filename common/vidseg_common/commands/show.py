@@ -112,6 +112,11 @@ def _draw(
     options: argparse.Namespace,
 ) -> None:
     clip = data.load(position)
+    if 0 in (clip.video.height, clip.video.width, clip.video.num_frames):
+        raise UserError(
+            f"video {clip.video.name} cannot be drawn: it has neither masks nor images (--images "
+            "DIR) that tell its size and length"
+        )
     real = None if truth is None else _same_video(truth, clip)
     num_frames = clip.video.num_frames
     if form == "sheet":

@@ -258,7 +258,7 @@ def read_seqmap(path: str | Path) -> list[tuple[str, int]]:
     """Reads a sequence map: lines such as `0000 empty 000000 000153`.
 
     Returns:
-        Name of each sequence, with at least four digits, and the index of its last frame.
+        Name of each sequence, a number with at least four digits, and the index of its last frame.
 
     Raises:
         DatasetError: missing, empty or not of this form; every bad line is named.
@@ -275,7 +275,8 @@ def read_seqmap(path: str | Path) -> list[tuple[str, int]]:
     for number, line in enumerate(lines, start=1):
         fields = line.split()
         if len(fields) >= 4 and fields[3].isdecimal():
-            sequences.append((fields[0].zfill(4), int(fields[3])))
+            name = fields[0].zfill(4) if fields[0].isdecimal() else fields[0]
+            sequences.append((name, int(fields[3])))
         elif fields:
             problems.append(f"line {number}: {line.strip()!r:.80}")
     if problems or not sequences:

@@ -19,6 +19,7 @@ from vidseg_common.metrics.youtube_vos import evaluate_youtube_vos
 
 _FLOATS = ("J&F", "J", "F")
 _DAVIS_FORMS = {"davis": "davis2017", "davis-unsupervised": "davis2019", "davis2016": "davis2016"}
+_DAVIS_FOLDERS = ("ImageSets", "JPEGImages", "Annotations")
 _RESOLUTION = "480p"
 
 
@@ -162,6 +163,8 @@ def _davis_sequences(
 ) -> tuple[Path, list[str]]:
     """The folder of annotations, and the sequences of the split: all where there are no lists."""
     folder = truth / DAVIS_ANNOTATIONS[form]
+    if not folder.is_dir() and any((truth / name).is_dir() for name in _DAVIS_FOLDERS):
+        raise DatasetError(f"folder of annotations not found: {folder}")
     if not folder.is_dir():
         return truth, list_folders(truth)
     if resolution is not None and not (folder / resolution).is_dir():
@@ -180,6 +183,11 @@ def _youtube_vos(
     common: Mapping[str, Any],
 ) -> FolderScores:
     root = truth / split if (truth / split).is_dir() else truth
+    if not (root / "meta.json").is_file():
+        raise DatasetError(
+            f"no meta.json in {truth / split} or {truth}: name the split with --split; it needs "
+            "the masks of all frames, as train has them"
+        )
     meta = read_meta(root / "meta.json")
     categories = categories_of(meta) if seen is None else categories_of(read_meta(seen))
     if videos is not None:
