@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+#: Sizes of maps for which a convolution keeps its weights ready.
+MAX_SIZES = 8
+
 
 def can_fuse(weight: Tensor) -> bool:
     """Whether this build has oneDNN's convolution with operations behind it, for such weights."""
@@ -32,7 +35,8 @@ class InferenceConv:
         self.geometry: tuple[Any, ...] = ([k // 2 for k in kernel], [stride] * 2, [1, 1])
         self.weight = weight.contiguous(memory_format=torch.channels_last)
         self.bias = bias
-        self.fuses, self.is_packed = can_fuse(weight), False
+        self.fuses = can_fuse(weight)
+        self._packed: dict[tuple[int, int], Tensor] = {}
 
     def __call__(self, x: Tensor, *, add: Tensor | None = None, relu: bool = False) -> Tensor:
         """(B, C, H, W), channels last in memory, to relu(conv(x) + add) in the same layout."""
@@ -41,20 +45,27 @@ class InferenceConv:
             y = F.conv2d(x, self.weight, self.bias, stride, padding, dilation)
             y = y if add is None else y + add
             return y.relu_() if relu else y
-        self._pack(x)
+        weight = self._packed.get((x.shape[2], x.shape[3]))
+        if weight is None:
+            weight = self._pack(x)
         arguments = (self.bias, padding, stride, dilation, 1)
         operator = torch.ops.mkldnn._convolution_pointwise
         last = "relu" if relu else None
         if add is None:
-            return operator(x, self.weight, *arguments, last or "none", [], "")
-        return operator.binary(x, add, self.weight, *arguments, "add", None, last, [], "")
+            return operator(x, weight, *arguments, last or "none", [], "")
+        return operator.binary(x, add, weight, *arguments, "add", None, last, [], "")
 
-    def _pack(self, x: Tensor) -> None:
-        """Orders the weights for maps of this size, which is known now; others work as well."""
-        if self.is_packed:
-            return
+    def _pack(self, x: Tensor) -> Tensor:
+        """The weights in the order that is best for maps of this size.
+
+        With the order for another size the result is the same, up to a hundred times later.
+        """
         padding, stride, dilation = self.geometry
+        if len(self._packed) >= MAX_SIZES:
+            self._packed.pop(next(iter(self._packed)))
         reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
-        size = list(x.shape)
-        self.weight = reorder(self.weight.to_mkldnn(), padding, stride, dilation, 1, size)
-        self.is_packed = True
+        dense = self.weight.to_dense() if self.weight.is_mkldnn else self.weight
+        weight = reorder(dense.to_mkldnn(), padding, stride, dilation, 1, list(x.shape))
+        # The plain weights are not kept: those packed last hold the same numbers.
+        self.weight = self._packed[x.shape[2], x.shape[3]] = weight
+        return weight
