@@ -40,7 +40,7 @@ pre{{margin:0;white-space:pre-wrap;overflow-wrap:anywhere}}
 grid-template-columns:repeat(auto-fill,minmax(min(46%,150px),1fr))}}
 .tiles div{{background:var(--panel);border:1px solid var(--rule);border-radius:8px;
 padding:10px 12px}}
-.tiles dt{{color:var(--soft);font-size:.85rem}}
+.tiles dt{{overflow-wrap:anywhere;line-height:1.25;color:var(--soft);font-size:.85rem}}
 .tiles dd{{margin:0;font-size:1.35rem;font-weight:600;font-variant-numeric:tabular-nums}}
 .wide{{overflow-x:auto}}
 table{{border-collapse:collapse;width:100%;font-size:.93rem}}
