@@ -62,7 +62,7 @@ class RunLogger:
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._jsonl = _open_to_append(self.folder / f"{name}.jsonl")
+        self._jsonl = open_to_append(self.folder / f"{name}.jsonl")
         if tensorboard:
             # Imported late: it takes a second, and an evaluation has no use for it.
             module = importlib.import_module("torch.utils.tensorboard")
@@ -207,7 +207,7 @@ def _git(folder: Path, *words: str) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _open_to_append(path: Path) -> IO[str]:
+def open_to_append(path: Path) -> IO[str]:
     """Opens a JSONL file at its end, on a fresh line even after a crash in mid-line."""
     cut_off = False
     if path.exists() and path.stat().st_size:

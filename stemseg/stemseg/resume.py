@@ -7,7 +7,7 @@ original implementation; ours add the loss scaler, the random generators and the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from stemseg.checkpoint import variant_shapes
 from vidseg_common.checkpoint import load_checkpoint, load_strict, strip_prefix
 from vidseg_common.errors import CheckpointError
+from vidseg_common.optimiser_state import load_optimiser
 
 REQUIRED = ("model", "optimizer", "lr_scheduler", "iterations")
 #: Checkpoints are named after their number of iterations.
 NAME = re.compile(r"\d{6,}\.pth")
-#: What an optimiser keeps of a parameter, by the optimiser.
-MOMENTS = ("momentum_buffer", "exp_avg")
 
 
 def checkpoint_name(iteration: int) -> str:
@@ -92,30 +91,12 @@ def resume_optimiser(
     Raises:
         CheckpointError: of another optimiser, or number or shapes differ from the parameters.
     """
-    saved = state["optimizer"]
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    numbers = [n for group in saved.get("param_groups", []) for n in group["params"]]
-    same_kind = _kind(saved.get("param_groups")) == _kind(optimiser.param_groups)
-    fits = len(numbers) == len(parameters) and all(
-        moment.shape == parameter.shape
-        for number, parameter in zip(numbers, parameters, strict=True)
-        for moment in _moments(saved["state"].get(number, {}))
+    load_optimiser(
+        optimiser,
+        state["optimizer"],
+        f"{path}: its optimiser belongs to another network or is of another kind; to go on with "
+        "the weights alone use --initial_ckpt",
     )
-    if not (same_kind and fits):
-        raise CheckpointError(
-            f"{path}: its optimiser belongs to another network or is of another kind; to go on "
-            "with the weights alone use --initial_ckpt"
-        )
-    optimiser.load_state_dict(saved)
-
-
-def _kind(groups: Any) -> bool:
-    """Whether groups are those of SGD, of the two optimisers there are."""
-    return bool(groups) and "momentum" in groups[0]
-
-
-def _moments(entry: Mapping[str, Any]) -> Iterator[torch.Tensor]:
-    return (entry[name] for name in MOMENTS if isinstance(entry.get(name), torch.Tensor))
 
 
 def resume_scheduler(scheduler: LambdaLR, iteration: int) -> None:
