@@ -57,6 +57,8 @@ COMMAND_TABLES = {
     "flags-stemseg-mapillary": "stemseg resize-mapillary",
     "flags-stmask-predict": "stmask predict",
     "flags-stmask-eval": "stmask eval",
+    "flags-stmask-train": "stmask train",
+    "flags-stmask-bench": "stmask bench",
     "flags-stmask-viewer": "stmask viewer",
     "flags-stmask-download": "stmask download",
     "flags-stmask-split": "scripts/split_valid_sub.py",
@@ -74,7 +76,7 @@ GROUP_TABLES = {
 EVALUATIONS = ("flags-davis2016", "flags-davis2017", "flags-youtube", "flags-generic")
 WITH_OUTPUT_GROUP = (*EVALUATIONS, "flags-youtube-ms")
 WITH_CHOICE_GROUP = ("flags-stemseg-predict", "flags-stemseg-eval", "flags-stemseg-bench")
-WITH_NETWORK_GROUP = ("flags-stmask-predict", "flags-stmask-eval")
+WITH_NETWORK_GROUP = ("flags-stmask-predict", "flags-stmask-eval", "flags-stmask-bench")
 WITH_MEMORY_GROUP = (*WITH_OUTPUT_GROUP, "flags-predict", "flags-bench")
 WITH_DATA_GROUP = (*("flags-vidseg-validate", "flags-vidseg-show", "flags-vidseg-split"),)
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]

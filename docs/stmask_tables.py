@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from records import Records
 from table_text import NOT_MEASURED, parity_table, sentence, table
@@ -24,22 +25,45 @@ PUBLISHED = (
 )
 
 
+#: Name of a file to the variant that the benchmark runs.
+VARIANTS = {
+    "STMask_plus_resnet50": "r50_fca_tf",
+    "STMask_plus_resnet50_ali": "r50_ali",
+    "STMask_plus_resnet50_ada": "r50_ada",
+    "STMask_plus_base": "r101_fca_tf",
+    "STMask_plus_base_ali": "r101_ali",
+    "STMask_plus_base_ada": "r101_ada",
+}
+Row = dict[str, Any]
+
+
 def published(records: Records) -> str:
     """Results of the paper, its speed, and the speed measured here."""
-    measured = {row["model"]: row["fps"] for row in records.stmask.get("models", [])}
     rows = [
         (
             name,
             "-" if score is None else score,
             star,
             fps,
-            f"{measured[file]:.2f}" if file in measured else None,
+            _frames_per_second(records, VARIANTS[file]),
             f"`make eval-stmask MODEL=weights/{file}.pth`",
         )
         for name, fps, score, star, file in PUBLISHED
     ]
-    head = ("model", "mAP", "mAP*", "frames/s, published", "frames/s here, CPU", "command")
+    head = ("model", "mAP", "mAP*", "frames/s, published", "frames/s here", "command")
     return table(head, rows)
+
+
+def _frames_per_second(records: Records, variant: str) -> str | None:
+    """Of the fastest exact form of a variant, with few candidates."""
+    rows = [
+        row
+        for row in records.stmask.get("frames", [])
+        if row["variant"] == variant and row["engine"] == "ours fp32"
+    ]
+    if not rows:
+        return None
+    return f"{1 / min(rows, key=lambda row: row['candidates'])['seconds']:.2f}"
 
 
 def machine(records: Records) -> str:
@@ -47,7 +71,78 @@ def machine(records: Records) -> str:
     bench = records.stmask
     if not bench:
         return sentence(f"Machine: {NOT_MEASURED}.")
-    return sentence(f"Machine: {bench['machine']}; PyTorch {bench['torch']}.")
+    return sentence(
+        f"Machine: {bench['machine']}; PyTorch {bench['torch']}; input {bench['size']}; weights: "
+        "the published structures with the parity kit's deterministic values."
+    )
+
+
+def frames(records: Records) -> str:
+    """Whole frames, plain and ours."""
+    rows = [
+        (
+            f"`{row['variant']}`",
+            row["candidates"],
+            row["engine"],
+            f"{row['shown']:.0f}",
+            f"{row['seconds']:.3f}",
+            f"{1 / row['seconds']:.2f}",
+            f"{row['ratio']:.2f} x",
+            f"{100 * row['same_instances']:.2f} %",
+            f"{row['mask_iou']:.4f}",
+        )
+        for row in records.stmask.get("frames", [])
+    ]
+    head = ("model", "candidates", "engine", "objects shown", "s/frame", "frames/s", "faster")
+    return table((*head, "same objects", "IoU of all masks"), rows or [[None] * 9])
+
+
+def stages(records: Records) -> str:
+    """Time of each part of a frame."""
+    found = records.stmask.get("frames", [])
+    names = list(dict.fromkeys(name for row in found for name in row["stages"]))
+    rows = [
+        (
+            f"`{row['variant']}`",
+            row["candidates"],
+            row["engine"],
+            *(f"{1000 * row['stages'].get(name, 0):.0f}" for name in names),
+        )
+        for row in found
+    ]
+    head = ("model", "candidates", "engine", *(names or ["parts"]))
+    return table(head, rows or [[None] * 4])
+
+
+def temporal(records: Records) -> str:
+    """Correlation and motion of the memory."""
+    engines = ("plain", "ours fp32", "ours bf16")
+    rows = [
+        (
+            row["what"],
+            *(f"{1000 * row[name]:.1f}" if name in row else "" for name in engines),
+            *(f"{row[f'ratio {name}']:.1f} x" if name in row else "" for name in engines[1:]),
+        )
+        for row in records.stmask.get("temporal", [])
+    ]
+    head = ("what", *engines, "faster, fp32", "faster, bf16")
+    return table(head, rows or [[None] * 6])
+
+
+def memory(records: Records) -> str:
+    """Resident memory of a long video."""
+    rows = [
+        (
+            row["frames"],
+            f"{row['shown']:.1f}",
+            f"{row['rss_warm_mb']:.0f}",
+            f"{row['rss_end_mb']:.0f}",
+            f"{row['slope_mb_per_100_frames']:.2f}",
+        )
+        for row in records.stmask.get("memory", [])
+    ]
+    head = ("frames", "objects a frame", "RSS when warm, MB", "RSS at end, MB")
+    return table((*head, "slope, MB per 100 frames"), rows or [[None] * 5])
 
 
 def overfit(records: Records) -> str:
@@ -61,6 +156,10 @@ def overfit(records: Records) -> str:
 TABLES: dict[str, Callable[[Records], str]] = {
     "stmask-published": published,
     "stmask-machine": machine,
+    "stmask-frames": frames,
+    "stmask-stages": stages,
+    "stmask-temporal": temporal,
+    "stmask-memory": memory,
     "stmask-parity": parity,
     "stmask-overfit": overfit,
 }

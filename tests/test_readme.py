@@ -137,7 +137,7 @@ def test_every_mentioned_flag_exists_somewhere() -> None:
         known |= command_flags.flags_of(command_flags.parser_of(command))
     for path in DOCUMENTS:
         text = re.sub(r"<!--.*?-->", "", path.read_text(encoding="utf-8"))
-        for flag in re.findall(r"(?<![\w-])--[A-Za-z][\w-]*", text):
+        for flag in re.findall(r"(?<![\w-])--[A-Za-z][\w-]*(?:\.[a-z]\w*)*", text):
             assert flag in known, f"{path.name}: {flag}"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stmask.commands.flags import add_boolean
 from vidseg_common.config import ArgumentParser
-from vidseg_common.metrics.parallel import positive_int
+from vidseg_common.metrics.parallel import available_cpus, positive_int
 
 INERT = (
     *("display_fpn_outs", "ap_data_file", "bbox_det_file", "eval_types", "resume"),
@@ -112,7 +112,7 @@ def _add_result_flags(parser: ArgumentParser) -> None:
     add("--web_det_path", type=Path, default=Path("web/dets"), help="folder of that file")
     add("--no_metric", action="store_true", help="do not score")
     add("--log_folder", type=Path, default=Path("weights/temp/train_log"), help="of the event log")
-    add("--workers", type=positive_int, default=2, help="processes of the metric")
+    add("--workers", type=positive_int, default=available_cpus(), help="processes of the metric")
     add("--benchmark", action="store_true", help="print times; write and draw nothing")
     add("--no_bar", action="store_true", help="no progress bar")
 
