@@ -6,7 +6,7 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready-$(shell cat requirements/*.txt */pyproject.toml | cksum | cut -d ' ' -f 1)$(if $(TORCH_INDEX),-$(shell echo '$(TORCH_INDEX)' | cksum | cut -d ' ' -f 1))
 METHODS := stcn stemseg stmask
-PACKAGES := ./common $(addprefix ./,$(METHODS))
+PACKAGES := ./common $(addprefix ./,$(METHODS) devis)
 RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help

@@ -1,0 +1,13 @@
+"""`devis parity`."""
+
+from __future__ import annotations
+
+from vidseg_common.program import Program
+
+#: Command, module and function, one line of help.
+COMMANDS = {
+    "parity": ("devis.parity", "main", "compare with the recorded numbers of the original"),
+}
+
+PROGRAM = Program("devis", COMMANDS)
+dispatch, main = PROGRAM.dispatch, PROGRAM.main

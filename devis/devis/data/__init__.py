@@ -1,0 +1,1 @@
+"""Frames and annotations to tensors: videos, clips, training samples."""

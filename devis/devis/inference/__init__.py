@@ -1,0 +1,1 @@
+"""From clips of frames to tracked instances."""

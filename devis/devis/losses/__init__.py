@@ -1,0 +1,1 @@
+"""Losses of the training and the matching before them (spec section 6)."""

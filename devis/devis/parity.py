@@ -1,0 +1,26 @@
+"""Runs recorded cases of the original implementation: `python -m devis.parity [KIT]`.
+
+A kit is a folder with `cases.json`, manifests of weights and one .npz per case. Weights come from
+their own names by a fixed rule, are written into a file like the released one and go through the
+loader that reads released files. Every case prints its worst error; an unknown kind fails.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from devis.parity_kit import Kit
+from vidseg_common.errors import run_cli
+from vidseg_common.parity_cases import Suite
+
+RECORDS = Path(__file__).parents[1] / "tests" / "parity" / "records"
+
+#: Module to the kinds whose `run_<kind>` it has.
+RUNNERS: dict[str, tuple[str, ...]] = {}
+
+SUITE = Suite("devis", RUNNERS, Kit, RECORDS)
+main = SUITE.main
+run_kit = SUITE.run_kit
+
+if __name__ == "__main__":
+    run_cli(main)
