@@ -150,7 +150,12 @@ def overfit(records: Records) -> str:
     found = records.stmask_overfit
     if not found:
         return sentence(f"Score and time: {NOT_MEASURED}.")
-    return sentence(str(found))
+    clips = ", ".join(f"{clip['objects']} object(s)" for clip in found["clips"])
+    return sentence(
+        f"AP50 {found['AP50']:.3f}, AP75 {found['AP75']:.3f}, AP {found['AP']:.3f} after "
+        f"{found['iterations']} iterations on clips with {clips}; training took "
+        f"{found['training_cpu_seconds'] / 60:.1f} minutes of processor time."
+    )
 
 
 TABLES: dict[str, Callable[[Records], str]] = {
