@@ -2,11 +2,17 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import conv2d
 
 from stmask.model.deployed import DeployedNetwork, can_deploy
+from stmask.model.deployed_backbone import channels_last
 from stmask.model.network import STMask
 from stmask.model.settings import NetworkSettings
+from stmask.ops.convolution import InferenceConv
 from stmask.ops.deform_conv import SampledConv, direct_deform_conv2d
+from stmask.ops.winograd import Winograd
 
 SMALL = {
     "blocks": (1, 2, 1, 1),
@@ -118,3 +124,39 @@ def test_what_has_no_deployed_form():
     assert not can_deploy(net)
     with pytest.raises(ValueError, match="no deployed form"):
         DeployedNetwork(net)
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 11),
+    st.integers(1, 11),
+    st.sampled_from([1, 2000, 1 << 20]),
+)
+def test_convolution_by_tiles_is_a_convolution(batch, channels, height, width, chunk):
+    generator = torch.Generator().manual_seed(height)
+    x = torch.randn(batch, channels, height, width, generator=generator)
+    weight, bias = torch.randn(2, channels, 3, 3, generator=generator), torch.randn(2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stmask.ops.winograd.CHUNK_VALUES", chunk)
+        got = Winograd(weight, bias)(x)
+    assert got.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(got, conv2d(x, weight, bias, padding=1), rtol=1e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("form", ["tiles", "fused", "plain"])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("with_add", [False, True])
+def test_every_form_of_a_convolution(monkeypatch, form, relu, with_add):
+    monkeypatch.setattr("stmask.ops.convolution.WINOGRAD_PIXELS", 1)
+    monkeypatch.setattr("stmask.ops.convolution.WINOGRAD_CHANNELS", 1 if form == "tiles" else 99)
+    weight, bias = torch.randn(6, 5, 3, 3), torch.randn(6)
+    conv = InferenceConv(weight, bias)
+    assert conv.suits_winograd == (form == "tiles")
+    conv.fuses &= form == "fused"
+    for i in range(12):  # more sizes than weights are kept for
+        x, add = torch.randn(2, 5, 4 + i, 7), torch.randn(2, 6, 4 + i, 7) if with_add else None
+        want = conv2d(x, weight, bias, padding=1) + (0 if add is None else add)
+        got = conv(channels_last(x), add=None if add is None else channels_last(add), relu=relu)
+        torch.testing.assert_close(got, want.relu() if relu else want, rtol=1e-4, atol=1e-4)
