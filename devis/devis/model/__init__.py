@@ -1,0 +1,1 @@
+"""Networks of the three families: `build` makes one from its settings."""

@@ -1,0 +1,1 @@
+"""Native operators, each with a form in plain PyTorch."""

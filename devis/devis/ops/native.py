@@ -1,0 +1,95 @@
+"""The C++ kernels of this package: built once where a compiler exists, kept in a user's cache.
+
+`load` gives the operators, or None where they cannot be had; it says so once. The environment
+variable DEVIS_NATIVE_OPS=0 keeps them off.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_LOG = logging.getLogger("devis.ops")
+SOURCE = Path(__file__).with_name("ms_deform_attn.cpp")
+#: Switches off what is built; anything but "0" leaves it on.
+SWITCH = "DEVIS_NATIVE_OPS"
+#: Instruction sets by what torch itself found usable; other processors get the compiler's default.
+_INSTRUCTIONS = {
+    "AVX512": ["-mavx2", "-mfma", "-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw"],
+    "AVX2": ["-mavx2", "-mfma"],
+}
+
+
+def compiler_flags() -> list[str]:
+    """Flags that decide the code; they are part of the name of what is built."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    flags = ["-O3", "-std=c++20", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
+    return flags + _INSTRUCTIONS.get(capability, [])
+
+
+def library_path() -> Path:
+    """Where the built library lies: named by its source, flags, torch, Python and machine."""
+    parts = (SOURCE.read_text(encoding="utf-8"), *compiler_flags(), torch.__version__)
+    parts += (sys.version, platform.machine())
+    name = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "devis" / f"ms_deform_attn_{name}.so"
+
+
+def build() -> Path:
+    """Compiles the library unless it is there, and gives its path.
+
+    It is compiled in a folder of its own and then renamed, so that a build that was broken off
+    leaves nothing that a later one waits for.
+
+    Raises:
+        RuntimeError: there is no compiler, or it failed.
+        OSError: the cache cannot be written.
+    """
+    path = library_path()
+    if path.exists():
+        return path
+    from torch.utils import cpp_extension  # imports setuptools, which only a build needs
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _LOG.info("building %s (once, takes about half a minute)", path)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        cpp_extension.load(
+            name=path.stem,
+            sources=[str(SOURCE)],
+            extra_cflags=compiler_flags(),
+            extra_ldflags=["-fopenmp"],
+            build_directory=folder,
+            is_python_module=False,
+        )
+        shutil.move(Path(folder) / path.name, path)
+    return path
+
+
+@functools.cache
+def load() -> Any | None:
+    """The namespace of the operators `forward` and `backward`, or None; says once when None."""
+    if os.environ.get(SWITCH, "1") == "0":
+        return None
+    try:
+        path = build()
+        torch.ops.load_library(str(path))
+    except (RuntimeError, OSError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        _LOG.warning(
+            "deformable attention runs in plain PyTorch, several times slower, because its C++"
+            " kernel could not be built (%s); `python -m devis.ops` shows the whole message",
+            reason,
+        )
+        return None
+    return torch.ops.devis_native
