@@ -15,15 +15,15 @@ import os
 import platform
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from jf_plain import Scores, semi_supervised, unsupervised, vos_benchmark_form
 from PIL import Image
+from timings import Timing, time_forms
 
 from vidseg_common.files import write_json
 from vidseg_common.masks import write_mask
@@ -37,36 +37,6 @@ NUM_PROPOSALS = 20
 SIZE = (480, 854)
 
 Form = Callable[[], Scores]
-
-
-def cpu_seconds() -> float:
-    """Processor time of this process and of its children that have ended."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
-
-
-@dataclass
-class Timing:
-    """Wall and processor seconds of every run, and what the last run returned."""
-
-    wall: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
-    scores: Scores = field(default_factory=dict)
-
-
-def time_forms(forms: dict[str, Form], repeat: int) -> dict[str, Timing]:
-    """Runs all forms in turn, several times; the best run of each counts.
-
-    In turn, because others may use the machine too, and more at one time than at another.
-    """
-    timings = {name: Timing() for name in forms}
-    for _ in range(repeat):
-        for name, form in forms.items():
-            start, cpu_start = time.perf_counter(), cpu_seconds()
-            timings[name].scores = form()
-            timings[name].wall.append(time.perf_counter() - start)
-            timings[name].cpu.append(cpu_seconds() - cpu_start)
-    return timings
 
 
 def ours(gt_root: Path, results: Path, sequences: list[str], workers: int, **options) -> Scores:
@@ -182,7 +152,7 @@ def prepare(args: argparse.Namespace, folder: Path) -> Iterator[BenchmarkSet]:
     yield BenchmarkSet("unsupervised, 3 x 20", gt, proposals, is_unsupervised=True)
 
 
-def rows_of(data: BenchmarkSet, timings: dict[str, Timing]) -> list[dict]:
+def rows_of(data: BenchmarkSet, timings: dict[str, Timing[Scores]]) -> list[dict]:
     """One record per form of a set, compared to the first."""
     first = next(iter(timings.values()))
     skipped = 0 if data.is_unsupervised else 2
@@ -200,7 +170,7 @@ def rows_of(data: BenchmarkSet, timings: dict[str, Timing]) -> list[dict]:
             "wall_ratio": min(first.wall) / min(timing.wall),
             "cpu_ratio": min(first.cpu) / min(timing.cpu),
             "max_error": max(
-                float(np.abs(timing.scores[name] - first.scores[name]).max())
+                float(np.abs(timing.results[-1][name] - first.results[-1][name]).max())
                 for name in data.sequences
             ),
         }

@@ -17,9 +17,7 @@ import os
 import platform
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import pycocotools
 from pycocotools import mask as coco_mask
+from timings import Timing, time_forms
 
 from vidseg_common.datasets.mots_files import CLASS_NAMES, MotsObject, format_txt, read_sequence
 from vidseg_common.files import write_json, write_text
@@ -225,33 +224,7 @@ def tracking_after_mots(sequences: Sequences, num_frames: int) -> Numbers:
     return total
 
 
-def cpu_seconds() -> float:
-    """Processor time of this process and of its children that have ended."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
-
-
-@dataclass
-class Timing:
-    """Wall and processor seconds of every run, and what the last run returned."""
-
-    wall: list[float]
-    cpu: list[float]
-    numbers: Numbers
-
-
-def time_runs(function: Callable[[], Numbers], repeat: int) -> Timing:
-    """Runs a form several times; the best run counts, as others may use the machine too."""
-    timing = Timing([], [], {})
-    for _ in range(repeat):
-        start, cpu_start = time.perf_counter(), cpu_seconds()
-        timing.numbers = function()
-        timing.wall.append(time.perf_counter() - start)
-        timing.cpu.append(cpu_seconds() - cpu_start)
-    return timing
-
-
-def rows_of(group: str, timings: dict[str, Timing], frames: int) -> list[dict]:
+def rows_of(group: str, timings: dict[str, Timing[Numbers]], frames: int) -> list[dict]:
     """One record per form, compared to the first of its group."""
     first = next(iter(timings.values()))
     return [
@@ -265,8 +238,8 @@ def rows_of(group: str, timings: dict[str, Timing], frames: int) -> list[dict]:
             "all_cpu_s": timing.cpu,
             "ms_per_frame": 1000 * min(timing.wall) / frames,
             "wall_ratio": min(first.wall) / min(timing.wall),
-            "cpu_ratio": min(first.cpu) / max(min(timing.cpu), 1e-9),
-            "max_error": largest_error(timing.numbers, first.numbers),
+            "cpu_ratio": min(first.cpu) / min(timing.cpu),
+            "max_error": largest_error(timing.results[-1], first.results[-1]),
         }
         for form, timing in timings.items()
     ]
@@ -309,7 +282,7 @@ def measure(args: argparse.Namespace, root: Path) -> dict:
     }
     rows: list[dict] = []
     for group, forms in groups.items():
-        timings = {form: time_runs(function, args.repeat) for form, function in forms.items()}
+        timings = time_forms(forms, args.repeat, args.seconds)
         rows += rows_of(group, timings, n * (len(names) if "files" in group else 1))
     return {
         "benchmark": "mots",
@@ -330,7 +303,7 @@ def measure(args: argparse.Namespace, root: Path) -> dict:
 
 def print_table(record: dict) -> None:
     """Prints the record for people."""
-    print(f"MOTS, {record['frames']} frames, {record['tracks']} tracks, best of {record['repeat']}")
+    print(f"MOTS, {record['frames']} frames, {record['tracks']} tracks, best runs")
     print(f"{'what':<34}{'form':<22}{'wall s':>8}{'CPU s':>8}{'ms/frame':>10}", end="")
     print(f"{'wall ratio':>12}{'CPU ratio':>11}{'max error':>11}")
     for row in record["rows"]:
@@ -348,7 +321,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--tracks", type=int, default=12)
     parser.add_argument("--sequences", type=int, default=2, help="sequences, two or more")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--repeat", type=int, default=5, help="runs of each form; the best counts")
+    parser.add_argument("--repeat", type=int, default=5, help="fewest runs of each form")
+    parser.add_argument("--seconds", type=float, default=5, help="time for each group, at least")
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT)
     return parser.parse_args()
 

@@ -20,11 +20,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from timings import Timing, time_forms
 from video_ap_plain import baseline
 
 from vidseg_common.datasets.youtube_vis_lazy import open_annotations, open_results
@@ -186,48 +186,29 @@ def ours(gt_path: Path, pred_path: Path, workers: int) -> list[float]:
     return list(result.numbers.values())
 
 
-def cpu_seconds() -> float:
-    """Processor time of this process and of its children that have ended."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
-
-
-@dataclass
-class Timing:
-    """Wall and processor seconds of every run, and what the last run returned."""
-
-    wall: list[float]
-    cpu: list[float]
-    numbers: list[float]
-
-
-def time_runs(function: Callable[[], list[float]], repeat: int) -> Timing:
-    """Runs a form several times; the best run counts, as others may use the machine too."""
-    timing = Timing([], [], [])
-    for _ in range(repeat):
-        start, cpu_start = time.perf_counter(), cpu_seconds()
-        timing.numbers = function()
-        timing.wall.append(time.perf_counter() - start)
-        timing.cpu.append(cpu_seconds() - cpu_start)
-    return timing
-
-
 def measure_load(load: Load, args: argparse.Namespace) -> dict:
-    """Times every form on one load."""
+    """Times every form on one load, from the files to the 12 numbers."""
     with tempfile.TemporaryDirectory() as folder:
         gt, pred = write_files(load, Path(folder))
         sizes = {"gt_mb": gt.stat().st_size / 1e6, "pred_mb": pred.stat().st_size / 1e6}
-        timings = {
-            "baseline, 1 process": time_runs(lambda: baseline(gt, pred), min(2, args.repeat)),
-            "ours, 1 process": time_runs(lambda: ours(gt, pred, 1), args.repeat),
-            f"ours, {args.workers} processes": time_runs(
-                lambda: ours(gt, pred, args.workers), args.repeat
-            ),
+        forms = {
+            "baseline, 1 process": lambda: baseline(gt, pred),
+            "ours, 1 process": lambda: ours(gt, pred, 1),
+            f"ours, {args.workers} processes": lambda: ours(gt, pred, args.workers),
         }
-    return {"load": str(load), **asdict(load), **sizes, "rows": rows_of(timings)}
+        timings = time_forms(forms, args.repeat, args.seconds)
+        read = {"json": lambda: [len(json.loads(path.read_text())) for path in (gt, pred)]}
+        parsing = time_forms(read, args.repeat)["json"]
+    return {
+        "load": str(load),
+        **asdict(load),
+        **sizes,
+        "json_loads_s": min(parsing.wall),
+        "rows": rows_of(timings),
+    }
 
 
-def rows_of(timings: dict[str, Timing]) -> list[dict]:
+def rows_of(timings: dict[str, Timing[list[float]]]) -> list[dict]:
     """One record per form, compared to the first."""
     first = next(iter(timings.values()))
     return [
@@ -239,8 +220,8 @@ def rows_of(timings: dict[str, Timing]) -> list[dict]:
             "all_cpu_s": timing.cpu,
             "wall_ratio": min(first.wall) / min(timing.wall),
             "cpu_ratio": min(first.cpu) / min(timing.cpu),
-            "max_error": float(np.abs(np.subtract(timing.numbers, first.numbers)).max()),
-            "AP": timing.numbers[0],
+            "max_error": float(np.abs(np.subtract(timing.results[-1], first.results[-1])).max()),
+            "AP": timing.results[-1][0],
         }
         for form, timing in timings.items()
     ]
@@ -274,7 +255,8 @@ def score(gt: Path, pred: Path, workers: int) -> None:
 def print_table(record: dict) -> None:
     """Prints the record for people."""
     for load in record["loads"]:
-        print(f"{load['load']}; best of {record['repeat']}")
+        runs = len(load["rows"][0]["all_wall_s"])
+        print(f"{load['load']}; best of {runs}; json.loads alone {load['json_loads_s']:.3f} s")
         print(f"{'form':<22}{'wall s':>9}{'CPU s':>8}{'wall ratio':>12}", end="")
         print(f"{'CPU ratio':>11}{'max error':>11}")
         for row in load["rows"]:
@@ -294,7 +276,10 @@ def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--repeat", type=int, default=3, help="runs of each form; the best counts")
+    parser.add_argument(
+        "--repeat", type=int, default=3, help="fewest runs of each form; the best counts"
+    )
+    parser.add_argument("--seconds", type=float, default=15, help="time for each load, at least")
     parser.add_argument("--skip-memory", action="store_true", help="leave out the large set")
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT)
     parser.add_argument("--score", nargs=2, type=Path, help=argparse.SUPPRESS)

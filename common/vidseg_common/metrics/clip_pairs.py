@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from vidseg_common.datasets.annotations import AnnotationSet, Clip, Track
 from vidseg_common.errors import DatasetError, UserError, list_problems
-from vidseg_common.metrics.forked import MOST_JOBS, can_fork, share_jobs
+from vidseg_common.metrics.forked import can_fork, share_jobs
 
 __all__ = ["ClipPair", "left_out", "map_pairs"]
 
@@ -71,7 +71,6 @@ def map_pairs(
     _raise_all(_problems_of_videos(truth, predictions))
     positions = range(len(truth.videos))
     length = min(max(len(positions) // (workers * _CHUNKS_PER_WORKER), 1), _MOST_VIDEOS)
-    length = max(length, math.ceil(len(positions) / MOST_JOBS))
     chunks = [positions[start : start + length] for start in positions[::length]]
     parts = share_jobs(
         partial(_run_chunk, _Work(truth, predictions, function)),

@@ -6,6 +6,8 @@ well instead of waiting: a second worker costs about a millisecond, little even 
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import multiprocessing
 import os
 import threading
@@ -18,14 +20,13 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-__all__ = ["MOST_JOBS", "can_fork", "share_jobs"]
+__all__ = ["can_fork", "share_jobs"]
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 _TICKET = 4  # bytes
-MOST_JOBS = (1 << 12) // _TICKET
-"""Jobs whose numbers fit into any pipe."""
+_MOST_TICKETS = (1 << 12) // _TICKET  # fit into any pipe
 
 
 def can_fork() -> bool:
@@ -46,35 +47,49 @@ def share_jobs(
 
     Args:
         function: what to do; it needs no name and may hold on to anything.
-        jobs: its arguments, one each, at most `MOST_JOBS`. They are started in this order.
+        jobs: its arguments, one each, asked for when it is their turn. They start in this order.
         sizes: amount of work of each job in `unit`.
         workers: number of processes, this one included.
         progress: show a bar on stderr.
         unit: what the bar counts.
 
     Raises:
-        ValueError: fewer than one worker, or more jobs than a pipe holds.
+        ValueError: fewer than one worker.
         RuntimeError: a process was ended by something else, such as a lack of memory.
         Exception: whatever the function raised; jobs not yet started are dropped.
     """
-    if workers < 1 or len(jobs) > MOST_JOBS:
-        raise ValueError(f"{workers} workers for {len(jobs)} jobs, at most {MOST_JOBS}")
+    if workers < 1:
+        raise ValueError(f"the number of workers must be 1 or more, not {workers}")
     with tqdm(total=sum(sizes), unit=unit, disable=not progress, leave=False) as bar:
         share = _Share(function, jobs, sizes, bar)
         # All copies before the first thread, whose locks a copy would never see released.
-        copies = [share.start_copy() for _ in range(min(workers, len(jobs)) - 1)]
+        with _out_of_sight_of_gc():
+            copies = [share.start_copy() for _ in range(min(workers, len(jobs)) - 1)]
         threads = [threading.Thread(target=share.receive, args=copy) for copy in copies]
         try:
             for thread in threads:
                 thread.start()
-            for index in share.tickets():
+            for index in share.draw():
                 share.take(index, function(jobs[index]))
         finally:
-            share.drop_tickets()
+            share.drop()
             for thread in threads:
                 thread.join()
             share.close()
     return share.results()
+
+
+@contextlib.contextmanager
+def _out_of_sight_of_gc() -> Iterator[None]:
+    """Lets copies collect their own garbage only: a look at what is shared makes a copy of it."""
+    is_free = not gc.get_freeze_count()
+    if is_free:
+        gc.freeze()
+    try:
+        yield
+    finally:
+        if is_free:
+            gc.unfreeze()
 
 
 class _Share:
@@ -98,19 +113,23 @@ class _Share:
         self._lock = threading.Lock()
         self._done: dict[int, Any] = {}
         self._errors: list[Exception] = []
-        # Whoever reads a number has its job; a read of so few bytes gets all of them or none.
+        # Tickets in a pipe: whoever reads one has its jobs, from a number on. A read of so few
+        # bytes gets all of them or none.
+        self._step = len(jobs) // _MOST_TICKETS + 1
         self._source, sink = os.pipe()
-        os.write(sink, b"".join(i.to_bytes(_TICKET, "little") for i in range(len(jobs))))
+        firsts = range(0, len(jobs), self._step)
+        os.write(sink, b"".join(first.to_bytes(_TICKET, "little") for first in firsts))
         os.close(sink)
 
-    def tickets(self) -> Iterator[int]:
+    def draw(self) -> Iterator[int]:
         """Draws numbers of jobs until none is left."""
         while ticket := os.read(self._source, _TICKET):
-            yield int.from_bytes(ticket, "little")
+            first = int.from_bytes(ticket, "little")
+            yield from range(first, min(first + self._step, len(self._jobs)))
 
-    def drop_tickets(self) -> None:
-        """Takes all numbers that are left, so that no process starts another job."""
-        for _ in self.tickets():
+    def drop(self) -> None:
+        """Takes all tickets that are left, so that no process starts another job."""
+        while os.read(self._source, _TICKET):
             pass
 
     def take(self, index: int, result: Any) -> None:
@@ -162,9 +181,9 @@ class _Share:
     def _work(self, sender: Connection) -> None:
         """What a copy does: the same as the process itself, but results and errors are sent."""
         try:
-            for index in self.tickets():
+            for index in self.draw():
                 sender.send((index, self._function(self._jobs[index])))
         except Exception as error:
-            self.drop_tickets()
+            self.drop()
             sender.send((None, error, traceback.format_exc()))
         sender.close()

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from vidseg_common.datasets.annotations import AnnotationSet, Clip
 from vidseg_common.errors import DatasetError, list_problems
+from vidseg_common.metrics.forked import can_fork, share_jobs
 from vidseg_common.metrics.parallel import run_jobs
 
 __all__ = [
@@ -171,8 +172,7 @@ def score_pairs(
 ) -> dict[str, Score]:
     """Scores every sequence, several at a time where asked for.
 
-    With one worker a pair of clips is read when it is its turn; more workers hold the encoded
-    masks of all clips, but read files themselves.
+    A pair of clips is read when it is its turn, where the system can fork.
 
     Args:
         score: a function of a module, or a `partial` of one.
@@ -187,7 +187,8 @@ def score_pairs(
         DatasetError: what any of the sequences has wrong, all of them in one message.
     """
     sizes = [1] * len(pairs)
-    outcomes = run_jobs(
+    run = share_jobs if can_fork() else run_jobs
+    outcomes = run(
         partial(_attempt, score), pairs, sizes, workers=workers, progress=progress, unit="sequence"
     )
     failures = [str(found) for _, found in outcomes if isinstance(found, DatasetError)]
