@@ -98,7 +98,9 @@ def _train(args: argparse.Namespace, cfg: Config, dist: distributed.DistInfo) ->
     with ExitStack() as stack:
         if dist.is_main:
             stack.enter_context(OutputLock(check_writable(args.save_folder)))
-        dataset = build_dataset(cfg.train_dataset, cfg.num_classes, progress=dist.is_main)
+        dataset = build_dataset(
+            cfg.train_dataset, cfg.num_classes, progress=dist.is_main and sys.stderr.isatty()
+        )
         validation = _validation(args, cfg) if dist.is_main else None
         Trainer(cfg, dataset, dist, args.save_folder, options, validation).run()
     return 0

@@ -48,6 +48,9 @@ def compare_masks(soft: Tensor, frame_masks: Tensor, rows: Tensor) -> MaskErrors
         frame_masks: (k, H, W) uint8, the objects of the frame.
         rows: (n,) object of each mask.
     """
+    # The cross entropy refuses NaN, on a GPU by ending the process; the training wants to see it.
+    missing = (soft * 0).sum((1, 2))
+    soft = soft.nan_to_num()
     errors, ious = [soft.new_zeros(0)], [soft.new_zeros(0)]
     for start in range(0, len(soft), _CHUNK):
         part = slice(start, start + _CHUNK)
@@ -58,7 +61,7 @@ def compare_masks(soft: Tensor, frame_masks: Tensor, rows: Tensor) -> MaskErrors
             error, iou = _compare_chunk(*arguments)
         errors.append(error)
         ious.append(iou)
-    return MaskErrors(torch.cat(errors), torch.cat(ious))
+    return MaskErrors(torch.cat(errors) + missing, torch.cat(ious))
 
 
 def _compare_chunk(soft: Tensor, frame_masks: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

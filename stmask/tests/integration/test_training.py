@@ -1,0 +1,263 @@
+"""Trainings from start to end, as a user starts them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from stmask.commands import train
+from vidseg_common.errors import CheckpointError, ConfigError
+
+TRAIN = Path(__file__).parents[2] / "train.py"
+OVERFIT = Path(__file__).parents[3] / "benchmarks" / "overfit_stmask.py"
+SLURM = Path(__file__).parents[2] / "slurm" / "train.sbatch"
+
+# Runs train.py; after the third iteration it shows that it is there and waits to be let on.
+PAUSING = """
+import os, pathlib, runpy, sys, time
+from stmask.engine import Trainer
+
+folder, iterate = pathlib.Path(os.environ["PAUSE_FOLDER"]), Trainer._iterate
+
+def pause(self, batches, rate):
+    losses = iterate(self, batches, rate)
+    if self.iteration == 3:
+        (folder / "reached").touch()
+        while not (folder / "go").exists():
+            time.sleep(0.02)
+    return losses
+
+Trainer._iterate = pause
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+# Runs train.py in one of several processes; the second is told to stop after the fourth iteration.
+# Keeps the last weights of every process.
+STOPPING = """
+import os, pathlib, runpy, signal, sys, torch
+from stmask.engine import Trainer
+
+folder, run, iterate = pathlib.Path(os.environ["RECORD_FOLDER"]), Trainer.run, Trainer._iterate
+
+def record(self):
+    try:
+        return run(self)
+    finally:
+        content = {"it": self.iteration, "w": self.network.state_dict()}
+        torch.save(content, folder / f"rank{self.dist.rank}.pth")
+
+def stop(self, batches, rate):
+    losses = iterate(self, batches, rate)
+    if self.dist.rank == 1 and self.iteration == 4:
+        signal.raise_signal(signal.SIGTERM)
+    return losses
+
+Trainer.run, Trainer._iterate = record, stop
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def words(config, folder, *more):
+    """The command line of a small training on a CPU."""
+    flags = ["--config", config, "--save_folder", folder, "--device", "cpu", "--num_workers", 0]
+    flags += ["--batch_size", 2, "--no_autoscale", "--lr", 0.001, "--validation_epoch", 0]
+    return [str(word) for word in [*flags, *more]]
+
+
+def load(path):
+    return torch.load(path, weights_only=True)
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    for name, value in a.items():
+        assert torch.equal(value, b[name]), name
+
+
+def curve(folder):
+    """Iteration to losses; a later session wins."""
+    records = [json.loads(line) for line in (folder / "tiny_train.log").read_text().splitlines()]
+    rows = [record["data"] for record in records if record["type"] == "train"]
+    return {row["iter"]: row["loss"] for row in rows}
+
+
+def checkpoints(folder):
+    return sorted(path.name for path in folder.glob("*.pth"))
+
+
+def start_paused(tmp_path, *command):
+    script = tmp_path / "pausing.py"
+    script.write_text(PAUSING)
+    process = subprocess.Popen(
+        [sys.executable, script, TRAIN, *command],
+        env=os.environ | {"PAUSE_FOLDER": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "reached").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    return process
+
+
+@pytest.mark.slow
+def test_killed_training_continues_bit_for_bit(training_data, tiny_yaml, tmp_path):
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    assert train.main(words(tiny_yaml, straight)) == 0
+    process = start_paused(tmp_path, *words(tiny_yaml, killed, "--save_interval", 2))
+    # A second run in the folder is refused meanwhile.
+    second = subprocess.run(
+        [sys.executable, TRAIN, *words(tiny_yaml, killed)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert second.returncode == 2
+    assert "is in use by process" in second.stderr
+    process.kill()
+    process.communicate()
+    assert checkpoints(killed) == ["tiny_train_0_2.pth"]
+    assert train.main(words(tiny_yaml, killed, "--resume", "latest")) == 0
+    (last,) = straight.glob("*_6.pth")
+    assert_same(load(last), load(killed / last.name))
+    assert curve(straight) == curve(killed)
+    assert sorted(curve(killed)) == [1, 2, 3, 4, 5, 6]
+    sessions = {json.loads(line)["session"] for line in (killed / "tiny_train.log").open()}
+    assert sessions == {0, 1}
+
+
+@pytest.mark.slow
+def test_interrupted_training_saves_and_continues(training_data, tiny_yaml, tmp_path):
+    place = tmp_path / "run"
+    process = start_paused(tmp_path, *words(tiny_yaml, place))
+    process.send_signal(signal.SIGINT)
+    (tmp_path / "go").touch()
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err
+    assert "after 3 iterations; continue with --resume" in err
+    assert "Traceback" not in err
+    assert checkpoints(place) == ["tiny_train_0_3_interrupt.pth"]
+    assert train.main(words(tiny_yaml, place, "--resume", "interrupt")) == 0
+    assert train.main(words(tiny_yaml, tmp_path / "straight")) == 0
+    assert curve(place) == curve(tmp_path / "straight")
+
+
+@pytest.mark.slow
+def test_two_processes_step_as_one_and_stop_together(training_data, tiny_yaml, tmp_path):
+    script = tmp_path / "stopping.py"
+    script.write_text(STOPPING)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*launch, script, TRAIN, *words(tiny_yaml, tmp_path / "two")],
+        env=os.environ | {"RECORD_FOLDER": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    text = done.stdout + done.stderr
+    assert (tmp_path / "rank1.pth").exists(), text
+    ranks = [load(tmp_path / f"rank{rank}.pth") for rank in (0, 1)]
+    assert [rank["it"] for rank in ranks] == [4, 4], text
+    assert text.count("after 4 iterations; continue with --resume") == 1
+    assert_same(ranks[0]["w"], ranks[1]["w"])
+    (saved,) = (tmp_path / "two").glob("*_4_interrupt.pth")
+    assert_same(load(saved), ranks[0]["w"])
+    # One process takes the same shares one after the other.
+    assert train.main(words(tiny_yaml, tmp_path / "one", "--batch_alloc", "1,1")) == 0
+    one, two = curve(tmp_path / "one"), curve(tmp_path / "two")
+    assert sorted(two) == [1, 2, 3, 4]
+    for step, values in two.items():
+        assert values == pytest.approx(one[step], rel=1e-3, abs=1e-4)
+
+
+def test_checkpoints_are_validated(training_data, tiny_yaml, tmp_path, capsys):
+    flags = ["--validation_epoch", 1, "--max_iter", 2, "--output_json"]
+    assert train.main(words(tiny_yaml, tmp_path, *flags)) == 0
+    assert "Average Precision" in (tmp_path / "tiny_train_0_2.txt").read_text()
+    assert isinstance(json.loads((tmp_path / "tiny_train_0_2.json").read_text()), list)
+    records = [json.loads(line) for line in (tmp_path / "tiny_train.log").open()]
+    assert {"iter", "mAP", "AP50"} < records[-1]["data"].keys()
+    assert records[-1]["type"] == "val"
+    (training_data / "YouTube_VOS2021/annotations_instances/valid_sub.json").rename(
+        tmp_path / "away.json"
+    )
+    try:
+        assert train.main(words(tiny_yaml, tmp_path / "b", "--max_iter", 1, *flags[:2])) == 0
+    finally:
+        (tmp_path / "away.json").rename(
+            training_data / "YouTube_VOS2021/annotations_instances/valid_sub.json"
+        )
+    assert "checkpoints are not scored: no annotation file" in capsys.readouterr().out
+
+
+def test_start_from_a_file(training_data, tiny_yaml, tmp_path, capsys):
+    assert train.main(words(tiny_yaml, tmp_path, "--max_iter", 1)) == 0
+    (file,) = tmp_path.glob("*.pth")
+    flags = ["--max_iter", 1, "--start_from", file]
+    assert train.main(words(tiny_yaml, tmp_path / "b", *flags)) == 0
+    assert f"{file}: " in capsys.readouterr().out
+    with pytest.raises(CheckpointError, match="no such file"):
+        train.main(words(tiny_yaml, tmp_path / "c", "--start_from", tmp_path / "x.pth"))
+    with pytest.raises(CheckpointError, match="latest: no checkpoint of tiny_train"):
+        train.main(words(tiny_yaml, tmp_path / "c", "--resume", "latest"))
+
+
+def test_missing_detector_tells_what_to_do(training_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"yolact_plus_base_54_800000\.pth: no such file"
+    ):
+        train.main(["--device", "cpu", "--save_folder", str(tmp_path)])
+
+
+def test_flags(tiny_yaml, capsys):
+    parse = train.build_parser().parse_args
+    args = parse([])
+    expected = {
+        **{"batch_size": 8, "resume": None, "start_iter": -1, "num_workers": 2, "cuda": True},
+        **{"lr": None, "momentum": 0.9, "decay": 1e-4, "gamma": None, "save_interval": 10000},
+        **{"save_folder": Path("weights/weights_temp"), "config": "STMask_plus_base_config"},
+        **{"validation_epoch": 1, "keep_latest_interval": 100000, "train_dataset": None},
+    }
+    assert {name: getattr(args, name) for name in expected} == expected
+    old = ["--learning_rate=1e-3", "--weight_decay=0.1", "--eval_batch_size=1", "--cuda=false"]
+    args = parse([*old, "--backbone.pred_scales_num", "3", "--batch_alloc=3,5"])
+    assert (args.lr, args.decay, args.cuda, args.batch_alloc) == (1e-3, 0.1, False, (3, 5))
+    cfg = train.training_config(parse(["--train_dataset", "train_OVIS_dataset"]))
+    assert cfg.train_dataset.ann_file.endswith("OVIS/annotations_train.json")
+    assert cfg.max_iter == 125000
+    with pytest.raises(ConfigError, match="unknown data set"):
+        train.training_config(parse(["--train_dataset", "OVIS"]))
+    for flag in ("--lr=-1", "--num_workers=x", "--batch_alloc=3;5", "--batch_size=0"):
+        with pytest.raises(SystemExit):
+            parse([flag])
+
+
+@pytest.mark.slow
+def test_learns_two_clips_from_random_weights(tmp_path):
+    """A third of the budget of `make overfit-stmask`."""
+    flags = ["--threads", 1, "--folder", tmp_path / "run", "--out", tmp_path / "result.json"]
+    command = [sys.executable, OVERFIT, *flags, "--max_iter", 140]
+    done = subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["AP50"] >= 0.5
+    assert result["iterations"] == 140
+
+
+def test_recorded_result_holds_what_was_promised():
+    result = json.loads((OVERFIT.parent / "results" / "stmask_overfit.json").read_text())
+    assert result["AP50"] >= 0.8
+    assert result["training_cpu_seconds"] <= 600
