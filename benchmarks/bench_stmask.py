@@ -1,11 +1,12 @@
 """Speed and memory of STMask's inference at 384x640: `make bench-stmask [ARGS=...]`.
 
-Sections: correlation and temporal fusion (against the unfolded form), frames (whole frames of a
-synthetic video by the plain path and by ours, stage by stage, and how far results agree) and
-memory (a long video). Weights are those of the recorded cases: of each size and kind that the
-released models have, but not trained, so the number of instances is set by how many candidates the
-suppression looks at. Plain path and ours take turns and the fastest round of each counts, so that
-other work on the machine falls on both. Two threads; float32 unless a row says otherwise.
+Sections: temporal (correlation and motion, against the unfolded form), frames (whole frames of a
+synthetic video by the plain path and by ours, stage by stage, and how far results agree), memory
+(a long video) and precision (AP of a trained small network by number format). Weights of all but
+the last are those of the recorded cases: they have the shapes of the released models but are not
+trained, so the number of instances is set by how many candidates the suppression looks at. Plain
+path and ours take turns and the fastest round of each counts, so that other work on the machine
+falls on both; `cpu_seconds` is the time of all threads. Float32 unless a row says otherwise.
 """
 
 from __future__ import annotations
@@ -24,10 +25,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from overfit_stmask import CONFIG
 from stmask_plain import PlainNetwork
 from torch import Tensor
 
 from stmask.checkpoint import load_network
+from stmask.commands import eval as eval_command
+from stmask.config import DATA_ROOT_VARIABLE
 from stmask.inference.networks import FrameNetwork
 from stmask.inference.postprocess import FrameResult
 from stmask.inference.predictor import Predictor
@@ -38,6 +42,7 @@ from stmask.model.temporal import normalized_correlation, roi_features
 from stmask.ops.correlation import unfolded_correlate
 from stmask.parity import RECORDS
 from stmask.parity_kit import Kit
+from stmask.saved import find_saved
 from stmask.timers import Timers
 from vidseg_common.allocator import keep_freed_memory
 from vidseg_common.config import ArgumentParser
@@ -46,7 +51,7 @@ from vidseg_common.files import write_json
 from vidseg_common.synthetic import generate_video
 
 RESULTS = Path(__file__).parent / "results" / "stmask.json"
-VARIANTS = ("r50_fca_tf", "r50_ada", "r101_fca_tf")
+VARIANTS = ("r50_fca_tf", "r50_ali", "r50_ada", "r101_fca_tf", "r101_ali", "r101_ada")
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 Row = dict[str, Any]
 
@@ -124,19 +129,21 @@ class Run:
             self.predictor.tracker.network = self.predictor.runner  # type: ignore[union-attr]
         self.results: list[FrameResult] = []
         self.stages: dict[str, float] = {}
-        self.seconds = float("inf")
+        self.seconds = self.cpu_seconds = float("inf")
 
     def round(self, frames: list[np.ndarray]) -> None:
         """A video from its first frame on; the first two frames are not counted."""
         self.timers.seconds.clear()
         self.predictor.reset()
-        self.results, durations = [], []
+        self.results, durations, used = [], [], []
         for i, frame in enumerate(frames):
             self.timers.is_counting = i >= 2
-            started = time.perf_counter()
+            started, cpu = time.perf_counter(), time.process_time()
             self.results.append(self.predictor.step(frame))
             durations.append(time.perf_counter() - started)
+            used.append(time.process_time() - cpu)
         total = float(np.mean(durations[2:]))
+        self.cpu_seconds = min(self.cpu_seconds, float(np.mean(used[2:])))
         if total < self.seconds:
             self.seconds = total
             self.stages = {k: v / len(durations[2:]) for k, v in self.timers.seconds.items()}
@@ -171,6 +178,8 @@ def _frames_row(variant: str, top_k: int, name: str, run: Run, plain: Run) -> Ro
         "engine": name,
         "seconds": run.seconds,
         "ratio": plain.seconds / run.seconds,
+        "cpu_seconds": run.cpu_seconds,
+        "cpu_ratio": plain.cpu_seconds / run.cpu_seconds,
         "shown": float(np.mean([len(result) for result in run.results])),
         "remembered": 0 if memory is None else len(memory),
         **agreement(run.results, plain.results),
@@ -227,6 +236,26 @@ def bench_memory(args: argparse.Namespace) -> list[Row]:
     return rows
 
 
+def bench_precision(args: argparse.Namespace) -> list[Row]:
+    """AP of the two clips of `overfit_stmask.py`, which a small network has learnt, by format."""
+    if args.overfit is None:
+        print("  needs --overfit, a folder that overfit_stmask.py --folder kept")
+        return []
+    folder = args.overfit.resolve()
+    os.environ[DATA_ROOT_VARIABLE] = str(folder)
+    weights = find_saved(folder / "weights", "latest")
+    rows = []
+    for name in FORMATS:
+        out = folder / f"results_{name}.json"
+        flags = ["--config", str(CONFIG), "--trained_model", str(weights), "--device", "cpu"]
+        flags += ["--mask_det_file", str(out), "--use_valid_sub", "--workers", "1", "--no_bar"]
+        eval_command.main([*flags, "--precision", name])
+        file = out.with_name(f"{out.stem}_metrics.json")
+        numbers = json.loads(file.read_text(encoding="utf-8"))["numbers"]
+        rows.append({"format": name, **{k: numbers[k] for k in ("AP", "AP50", "AP75")}})
+    return rows
+
+
 def show_row(row: Row) -> None:
     """Prints a row."""
     flat = {k: v for k, v in row.items() if k != "stages"}
@@ -239,6 +268,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "temporal": bench_temporal,
     "frames": bench_frames,
     "memory": bench_memory,
+    "precision": bench_precision,
 }
 
 
@@ -258,6 +288,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--memory-frames", type=int, default=2000, help="frames of the section on memory")
     add("--repeat", type=int, default=3, help="rounds of which the fastest counts")
     add("--threads", type=int, default=2, help="threads of PyTorch")
+    add("--overfit", type=Path, help="folder of `overfit_stmask.py --folder`, for the AP by format")
     add("--only", nargs="+", choices=list(SECTIONS), help="sections to run; the rest is kept")
     add("--out", type=Path, default=RESULTS, help="recorded results")
     args = parser.parse_args(argv)
