@@ -65,25 +65,25 @@ def write_data(root: Path) -> None:
     shutil.copy(home / "train" / "instances.json", sub)
 
 
-def train_and_score(root: Path, words: list[str]) -> dict[str, object]:
+def train_and_score(root: Path, config: Path) -> dict[str, object]:
     """Trains in `root` and scores the result.
 
     Args:
         root: of the data set; weights and results go there too.
-        words: further flags of the training.
+        config: file of the configuration.
 
     Raises:
         UserError: the training was stopped.
     """
     weights = root / "weights"
-    flags = ["--config", str(CONFIG), "--save_folder", str(weights), "--device", "cpu"]
+    flags = ["--config", str(config), "--save_folder", str(weights), "--device", "cpu"]
     started, cpu = time.perf_counter(), time.process_time()
-    if train.main([*flags, *TRAINING, *words]):
+    if train.main([*flags, *TRAINING]):
         raise UserError("the training was stopped, so there is nothing to record")
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     last = find_saved(weights, "latest")
     results = root / "results.json"
-    flags = ["--config", str(CONFIG), "--trained_model", str(last), "--device", "cpu"]
+    flags = ["--config", str(config), "--trained_model", str(last), "--device", "cpu"]
     flags += ["--mask_det_file", str(results), "--use_valid_sub", "--workers", "1", "--no_bar"]
     eval_command.main(flags)
     metrics = json.loads(results.with_name("results_metrics.json").read_text(encoding="utf-8"))
@@ -102,15 +102,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=positive_int, default=2, help="of the processor")
     parser.add_argument("--out", type=Path, default=RESULTS, help="file of the result")
     parser.add_argument("--folder", type=Path, help="keep data, weights and results there")
-    parser.add_argument("--max_iter", type=positive_int, help="default: configuration")
+    parser.add_argument("--config", type=Path, default=CONFIG, help="file of the configuration")
     args = parser.parse_args(argv)
-    words = ["--max_iter", str(args.max_iter)] if args.max_iter else []
     torch.set_num_threads(args.threads)
     with contextlib.ExitStack() as stack:
         folder = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         write_data(folder.resolve())
         os.environ[DATA_ROOT_VARIABLE] = str(folder.resolve())
-        scores = train_and_score(folder.resolve(), words)
+        scores = train_and_score(folder.resolve(), args.config)
     machine = f"{platform.machine()}, {args.threads} threads"
     clips = [{"seed": s, "objects": n, "frames": NUM_FRAMES} for s, n in CLIPS]
     write_json(args.out, {"machine": machine, "torch": torch.__version__, "clips": clips, **scores})

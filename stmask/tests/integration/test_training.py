@@ -214,9 +214,7 @@ def test_start_from_a_file(training_data, tiny_yaml, tmp_path, capsys):
 
 def test_missing_detector_tells_what_to_do(training_data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        CheckpointError, match=r"yolact_plus_base_54_800000\.pth: no such file"
-    ):
+    with pytest.raises(CheckpointError, match=r"yolact_plus_base_54_800000\.pth: no such file"):
         train.main(["--device", "cpu", "--save_folder", str(tmp_path)])
 
 
@@ -246,8 +244,11 @@ def test_flags(tiny_yaml, capsys):
 @pytest.mark.slow
 def test_learns_two_clips_from_random_weights(tmp_path):
     """A third of the budget of `make overfit-stmask`."""
+    config = tmp_path / "short.yaml"
+    base = Path(__file__).parents[2] / "configs" / "overfit.yaml"
+    config.write_text(f"{{base: {base}, max_iter: 140, lr_steps: [100, 125]}}")
     flags = ["--threads", 1, "--folder", tmp_path / "run", "--out", tmp_path / "result.json"]
-    command = [sys.executable, OVERFIT, *flags, "--max_iter", 140]
+    command = [sys.executable, OVERFIT, *flags, "--config", config]
     done = subprocess.run(
         [str(word) for word in command], capture_output=True, text=True, check=False
     )
@@ -261,3 +262,37 @@ def test_recorded_result_holds_what_was_promised():
     result = json.loads((OVERFIT.parent / "results" / "stmask_overfit.json").read_text())
     assert result["AP50"] >= 0.8
     assert result["training_cpu_seconds"] <= 600
+
+
+def test_cluster_script_hands_everything_on(tmp_path):
+    for name, body in (("scontrol", "seq -f node%g 7 20000"), ("srun", 'printf "%s\\n" "$@"')):
+        tool = tmp_path / name
+        tool.write_text(f"#!/bin/bash\n{body}\n")
+        tool.chmod(0o755)
+    settings = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "REPO": str(tmp_path),
+        "PYTHON": "python3",
+        "SLURM_JOB_NODELIST": "node[7-8]",
+        "SLURM_JOB_NUM_NODES": "2",
+        "SLURM_JOB_ID": "1234",
+        "SLURM_GPUS_ON_NODE": "4",
+        "CONFIG": "own/mine.yaml",
+        "ARGS": "--amp bf16 --keep_latest",
+    }
+
+    def words_of():
+        done = subprocess.run(
+            ["bash", str(SLURM)], env=settings, capture_output=True, text=True, check=True
+        )
+        return " ".join(done.stdout.split())
+
+    given = words_of()
+    for part in ("--nnodes=2", "--nproc-per-node=4", "--rdzv-endpoint=node7:21234"):
+        assert part in given
+    command = "stmask/train.py --config own/mine.yaml --batch_size 8 --save_folder weights/mine"
+    assert given.endswith(f"{command} --amp bf16 --keep_latest")
+    # A job that starts again continues.
+    (tmp_path / "weights/mine").mkdir(parents=True)
+    (tmp_path / "weights/mine/mine_0_5.pth").touch()
+    assert words_of().endswith(f"{command} --resume latest --amp bf16 --keep_latest")
