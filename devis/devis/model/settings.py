@@ -115,6 +115,12 @@ class ModelSettings:
             frames = self.temporal.num_frames
             raise ValueError(f"num_queries {self.num_queries} is no multiple of {frames} frames")
 
+        t = self.temporal
+        if t and t.connected and not t.connect_all and not _window_fits(t):
+            raise ValueError(
+                f"window is {t.window}; it must be even, and 2 to num_frames ({t.num_frames})"
+            )
+
     @property
     def queries_per_frame(self) -> int:
         """Q, the instance slots of a frame."""
@@ -126,3 +132,8 @@ class ModelSettings:
         return {1: ("/32",), 3: ("/8", "/16", "/32"), 4: ("/8", "/16", "/32", "/64")}[
             self.num_levels
         ]
+
+
+def _window_fits(temporal: TemporalSettings) -> bool:
+    """Whether a neighbour that falls outside of the clip has its mirror inside, for every frame."""
+    return temporal.window % 2 == 0 and 2 <= temporal.window <= temporal.num_frames

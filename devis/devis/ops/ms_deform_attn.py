@@ -98,7 +98,7 @@ def grid_sample_form(
     Returns:
         (N, Q, M, D).
     """
-    items, queries, heads, _, points, _ = locations.shape
+    items, queries, heads = locations.shape[:3]
     channels = rows.shape[2]
     grids = (2 * locations - 1).transpose(1, 2).flatten(0, 1)  # N*M, Q, L, P, 2
     samples = []

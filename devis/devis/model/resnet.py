@@ -1,0 +1,52 @@
+"""Residual backbone with frozen batch normalisation (spec 5.1).
+
+Letters: B images, C channels, H and W size of the image.
+"""
+
+from __future__ import annotations
+
+import torchvision
+from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
+
+#: Channels of the stages /4, /8, /16 and /32.
+CHANNELS = (256, 512, 1024, 2048)
+
+
+class ResNet(nn.Module):
+    """ResNet v1.5 without its classifier; batch normalisation, stem and first stage are frozen.
+
+    Args:
+        name: resnet50 or resnet101.
+        dilation: the last stage keeps the resolution of /16 and dilates its 3x3 convolutions.
+    """
+
+    channels = CHANNELS
+
+    def __init__(self, name: str, *, dilation: bool = False) -> None:
+        super().__init__()
+        made = torchvision.models.get_model(
+            name,
+            weights=None,
+            norm_layer=FrozenBatchNorm2d,
+            replace_stride_with_dilation=[False, False, dilation],
+        )
+        self.conv1, self.bn1, self.relu, self.maxpool = (
+            made.conv1,
+            made.bn1,
+            made.relu,
+            made.maxpool,
+        )
+        self.layer1, self.layer2 = made.layer1, made.layer2
+        self.layer3, self.layer4 = made.layer3, made.layer4
+        for frozen in (self.conv1, self.layer1):
+            frozen.requires_grad_(requires_grad=False)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) to the four stages, (B, C, H/4, W/4) to (B, C, H/32, W/32)."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        stages = []
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = layer(x)
+            stages.append(x)
+        return stages
