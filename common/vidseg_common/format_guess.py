@@ -140,7 +140,8 @@ def _of_categories(evidence: set[str]) -> str:
 
 
 def _of_folder(path: Path) -> str | None:
-    if (path / "seqmaps").is_dir() or any(path.glob("*/gt/gt.txt")):
+    signs = ("seqmaps", "*/gt/gt.txt", "*/seqinfo.ini", "MOTS-*/*/seqinfo.ini")
+    if any(next(path.glob(sign), None) for sign in signs):
         return "mots-challenge"
     if (path / "SegmentationObject").is_dir():
         return "pascal-voc"

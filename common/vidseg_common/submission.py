@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from vidseg_common.datasets.annotations import AnnotationSet, Video
+from vidseg_common.datasets.annotations import AnnotationSet, Clip, Video
 from vidseg_common.errors import DatasetError, list_problems
 from vidseg_common.files import atomic_path
 
@@ -26,6 +26,7 @@ class Server:
         truth: format of the data set that lists the videos.
         needs_truth: whether the videos must be known.
         videos: names of the videos of the test set, for benchmarks whose list is fixed.
+        lengths: their numbers of frames, where they are known; frames count from 1.
     """
 
     title: str
@@ -33,6 +34,24 @@ class Server:
     truth: str
     needs_truth: bool = True
     videos: tuple[str, ...] = ()
+    lengths: tuple[int, ...] = ()
+
+    def test_set(self) -> AnnotationSet | None:
+        """The videos of the test set without sizes, None where their lengths are not known."""
+        if not self.lengths:
+            return None
+        pairs = enumerate(zip(self.videos, self.lengths, strict=True), start=1)
+        videos = [
+            Video(i, name, 0, 0, _numbered(name, length), {"first_frame": 1})
+            for i, (name, length) in pairs
+        ]
+        return AnnotationSet(
+            videos, (), lambda i: Clip(videos[i], [], labelled=frozenset()), has_annotations=False
+        )
+
+
+def _numbered(name: str, length: int) -> tuple[str, ...]:
+    return tuple(f"{name}/{t:06d}.jpg" for t in range(1, length + 1))
 
 
 SERVERS: Mapping[str, Server] = {
@@ -54,6 +73,7 @@ SERVERS: Mapping[str, Server] = {
         "mots-challenge",
         needs_truth=False,
         videos=("0001", "0006", "0007", "0012"),
+        lengths=(450, 1194, 500, 900),
     ),
     "coco": Server("COCO", "coco-results", "coco"),
 }

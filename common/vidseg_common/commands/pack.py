@@ -80,4 +80,4 @@ def _check(options: argparse.Namespace, server: Server) -> None:
 
 def _truth(options: argparse.Namespace, server: Server) -> AnnotationSet | None:
     options.gt_format = options.gt_format or server.truth
-    return open_truth(options)
+    return server.test_set() if options.gt is None else open_truth(options)

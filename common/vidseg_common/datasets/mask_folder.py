@@ -87,6 +87,9 @@ def read(
         form: see the module.
         resolution: folder of DAVIS; where it is missing, the only one there is.
 
+    Returns:
+        The data set; without annotations where a DAVIS tree has images and no folder of them.
+
     Raises:
         DatasetError: files of the layout are missing; all of them are listed. Loading a clip
             raises it for masks that cannot be used.
@@ -152,6 +155,11 @@ def _open(
         layout = davis_layout(path, form, split, resolution)
         tree = MaskTree(layout.masks, given or layout.images)
         names, required = list(layout.names), layout.required
+        if tree.images is not None and not (path / DAVIS_ANNOTATIONS[form]).is_dir():
+            # Images alone tell which videos a submission needs.
+            if thorough and required != "none":
+                tree.complain(path / DAVIS_ANNOTATIONS[form], "folder of annotations not found")
+            required = "none"
     tree.thorough = thorough
 
     def needed(num_frames: int) -> Collection[int]:
@@ -273,7 +281,7 @@ def validate_results(
     elif not loader.entries:
         tree.complain(tree.masks, "no results: expected one sub-folder of masks per video")
     check = None
-    if truth is not None and truth.info.get("format") == "davis2017":
+    if truth is not None and truth.has_annotations and truth.info.get("format") == "davis2017":
         check = _FirstFrameCheck(truth)
     return [*tree.problems, *validate_clips(loader, check, progress=progress)]
 

@@ -95,8 +95,13 @@ class MaskTree:
         self.problems.append(Problem(file, where, "", message))
 
     def names(self) -> list[str]:
-        """Videos that have a folder of masks, or of images, sorted."""
-        roots = [self.masks, *([self.images] if self.images is not None else [])]
+        """Videos that have a folder of masks, or of images, sorted.
+
+        The folder of all masks may be missing where there are images, unless looked at thoroughly.
+        """
+        roots = [self.masks] if self.images is None else [self.masks, self.images]
+        if self.images is not None and not self.masks.is_dir() and not self.thorough:
+            roots = [self.images]
         found: set[str] = set()
         for root in roots:
             try:

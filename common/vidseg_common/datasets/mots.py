@@ -68,7 +68,8 @@ def read(
     Args:
         path: root, folder of sequences, or a single sequence.
         images: folder with one sub-folder of images per sequence, by default searched beside.
-        split: name of a sequence map or of a part of the training set; None takes all.
+        split: name of a sequence map or of a part of the training set; None takes all. "test" of
+            KITTI-MOTS takes `testing/image_02`, whose sequences have no annotations.
         progress: not needed, listing is fast.
         form: see the module.
 
@@ -196,6 +197,7 @@ def _annotation_set(layout: MotsLayout) -> AnnotationSet:
         categories=CATEGORIES,
         load=_Loader(layout.sequences),
         image_root=layout.image_root,
+        has_annotations=layout.has_annotations,
         info={"format": "mots", "first_frame": layout.first_frame},
     )
 
@@ -216,6 +218,8 @@ class _Loader:
 def _scan(sequence: MotsSequence) -> tuple[Clip, list[Problem]]:
     """Reads a sequence; objects that are wrong are left out of the clip."""
     video, file = sequence.video, sequence.file
+    if not file.exists():
+        return Clip(video, [], labelled=frozenset()), []
     first = int(video.extra.get("first_frame", 0))
     objects, problems = scan_sequence(file, num_frames=video.num_frames, first_frame=first)
     tracks: dict[tuple[int, int], Track] = {}
@@ -285,7 +289,7 @@ def _validate_sequences(
             if track.id // IDS_PER_CLASS != track.category_id:
                 message = f"id {track.id} of class {track.category_id}: expected class * 1000 + n"
                 problems.append(Problem(sequence.file, f"id {track.id}", "id", message))
-        if clip.labelled is not None:
+        if clip.labelled is not None and sequence.file.exists():
             for t in sorted(set(range(sequence.video.num_frames)) - clip.labelled):
                 path = sequence.file / f"{t + first:06d}.png"
                 problems.append(Problem(path, "", "", "mask not found"))

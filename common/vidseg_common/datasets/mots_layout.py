@@ -36,6 +36,7 @@ KITTI_SPLITS: Mapping[str, tuple[str, ...]] = {
 """Sequences of the two parts of the KITTI-MOTS training set."""
 
 _FOLDERS = {"png": ("instances",), "txt": ("instances_txt", "label_02")}
+_TEST_IMAGES = "testing/image_02"
 _IMAGE_FOLDERS = ("training/image_02", "image_02", "images", "train/images")
 _Shape = tuple[int, int] | None
 
@@ -58,24 +59,26 @@ class MotsLayout:
         image_root: folder of the images, None where it is not known.
         sequences: what was found.
         problems: what is missing.
+        has_annotations: False for the sequences of a test set, of which no file exists.
     """
 
     root: Path
     first_frame: int = 0
     image_root: Path | None = None
+    has_annotations: bool = True
     sequences: list[MotsSequence] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, name: str, file: Path, length: int | None, more: _SequenceInfo) -> None:
         """Adds a sequence; what is not known of it is taken from its images, then its file."""
-        if not file.exists():
+        if self.has_annotations and not file.exists():
             self.problems.append(Problem(file, "", "", f"sequence {name} not found"))
             return
         last, shape = -1, more.shape
         images = self._images(name, more.image_folder)
         if shape is None and images:
             shape = _image_shape(images[0])
-        if (length is None and not images) or shape is None:
+        if file.exists() and ((length is None and not images) or shape is None):
             last, found = _extent(file)
             shape = shape or found
         names = _frame_names(name, images, length, last, self.first_frame, more)
@@ -111,7 +114,8 @@ def find_layout(
         path: root, folder of sequences, or a single sequence.
         images: folder with one sub-folder of images per sequence, searched for by default.
         split: the sequences of `SPLIT.seqmap` beside the annotations, of the KITTI-MOTS split of
-            this name, or of `MOTS-SPLIT`; None takes all.
+            this name, or of `MOTS-SPLIT`; None takes all. "test" of KITTI-MOTS is known by its
+            images alone.
         form: "png" or "txt" for KITTI-MOTS, None for what is there; "challenge".
 
     Raises:
@@ -124,6 +128,11 @@ def find_layout(
         if tree is not None:
             return _challenge_layout(path, tree, images)
     layout = MotsLayout(path, first_frame=1 if form == "challenge" else 0)
+    if split == "test" and (path / _TEST_IMAGES).is_dir():
+        layout.image_root, layout.has_annotations = path / _TEST_IMAGES, False
+        for name in list_folders(path / _TEST_IMAGES):
+            layout.add(name, path / "testing" / f"{name}.txt", None, _SequenceInfo())
+        return layout
     kind = None if form == "challenge" else form
     folder, files = _sequence_files(path, kind)
     layout.image_root = images or _find_images(path, files)
@@ -203,12 +212,20 @@ def _chosen(files: Mapping[str, Path], lengths: Mapping[str, int], split: str | 
 
 
 def _challenge_tree(path: Path, split: str | None) -> Path | None:
-    """The folder `MOTS-SPLIT` of sequences with gt/gt.txt, None where the layout is another."""
-    found = [folder for folder in (path, *sorted(path.glob("MOTS*"))) if _has_gt(folder)]
+    """The folder `MOTS-SPLIT` of sequences, None where the layout is another.
+
+    Those with gt/gt.txt come first; a test set has seqinfo.ini alone.
+    """
+    folders = (path, *sorted(path.glob("MOTS*")))
+    hidden = [folder for folder in folders if any(folder.glob("*/seqinfo.ini"))]
+    found = [folder for folder in folders if _has_gt(folder)]
     if split is not None:
+        found += [folder for folder in hidden if folder not in found]
         named = [folder for folder in found if folder.name in (f"MOTS-{split}", split)]
         # A folder of sequences itself has no split to choose.
         found = named or [folder for folder in found if folder == path]
+    elif not found:
+        found = hidden
     if len(found) > 1:
         names = ", ".join(folder.name for folder in found)
         raise DatasetError(f"{path} has the splits {names}; name one")
@@ -220,7 +237,9 @@ def _has_gt(folder: Path) -> bool:
 
 
 def _challenge_layout(path: Path, tree: Path, images: Path | None) -> MotsLayout:
-    layout = MotsLayout(path, first_frame=1, image_root=images or tree)
+    layout = MotsLayout(
+        path, first_frame=1, image_root=images or tree, has_annotations=_has_gt(tree)
+    )
     seqmap = tree.parent / "seqmaps" / f"{tree.name}.txt"
     # The first line is a header.
     names = read_name_list(seqmap)[1:] if seqmap.is_file() else list_folders(tree)
