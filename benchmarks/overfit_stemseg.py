@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from overfit_clips import describe_clips, make_clips
 
 from stemseg.commands import eval as eval_command
 from stemseg.commands import train
@@ -26,32 +27,14 @@ from vidseg_common.config import ArgumentParser
 from vidseg_common.errors import UserError, run_cli
 from vidseg_common.files import write_json
 from vidseg_common.metrics.parallel import positive_int
-from vidseg_common.synthetic import SceneOptions, generate_video
 from vidseg_common.synthetic_layouts import write_layout
 
 RESULTS = Path(__file__).parent / "results" / "stemseg_overfit.json"
-#: Objects that stay in sight and have no thin parts, nothing that resembles or hides them.
-CALM = SceneOptions(
-    min_area=0.1,
-    max_area=0.2,
-    late_entry=0,
-    leave=0,
-    articulated=0,
-    distractors=0,
-    similar=0,
-    occluders=0,
-    motion_blur=0,
-    defocus=0,
-)
-#: Seed and number of objects of the clips.
-CLIPS = ((4, 1), (5, 2))
-NUM_FRAMES, HEIGHT, WIDTH = 16, 96, 144
 
 
 def write_data(root: Path) -> dict[str, str]:
     """Writes the clips as training and validation data; returns the environment that names them."""
-    clips = [generate_video(seed, NUM_FRAMES, HEIGHT, WIDTH, n, CALM) for seed, n in CLIPS]
-    write_layout("stemseg", clips, root, split="train")
+    write_layout("stemseg", make_clips(), root, split="train")
     annotations = root / "annotations"
     shutil.copy(annotations / "davis_train.json", annotations / "davis_val.json")
     return {
@@ -119,7 +102,7 @@ def main(argv: list[str] | None = None) -> int:
         stack.enter_context(environment(write_data(folder.resolve())))
         scores = train_and_score(folder.resolve(), args.opts)
     machine = f"{platform.machine()}, {args.threads} threads"
-    clips = [{"seed": s, "objects": n, "frames": NUM_FRAMES} for s, n in CLIPS]
+    clips = describe_clips()
     write_json(args.out, {"machine": machine, "torch": torch.__version__, "clips": clips, **scores})
     sys.stdout.write(f"J&F {scores['J&F']:.3f}, {scores['training_cpu_seconds']} CPU seconds\n")
     return 0

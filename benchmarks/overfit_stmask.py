@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import torch
+from overfit_clips import describe_clips, make_clips
 
 from stmask.commands import eval as eval_command
 from stmask.commands import train
@@ -26,28 +27,11 @@ from vidseg_common.config import ArgumentParser
 from vidseg_common.errors import UserError, run_cli
 from vidseg_common.files import write_json
 from vidseg_common.metrics.parallel import positive_int
-from vidseg_common.synthetic import SceneOptions, generate_video
 from vidseg_common.synthetic_layouts import write_layout
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "stmask_overfit.json"
 CONFIG = ROOT / "stmask" / "configs" / "overfit.yaml"
-#: Objects that stay in sight and have no thin parts, nothing that resembles or hides them.
-CALM = SceneOptions(
-    min_area=0.1,
-    max_area=0.2,
-    late_entry=0,
-    leave=0,
-    articulated=0,
-    distractors=0,
-    similar=0,
-    occluders=0,
-    motion_blur=0,
-    defocus=0,
-)
-#: Seed and number of objects of the clips.
-CLIPS = ((4, 1), (5, 2))
-NUM_FRAMES, HEIGHT, WIDTH = 16, 96, 144
 #: What the training is given besides the configuration.
 TRAINING = (
     *("--batch_size", "4", "--no_autoscale", "--lr", "0.004", "--train_bn"),
@@ -57,9 +41,8 @@ TRAINING = (
 
 def write_data(root: Path) -> None:
     """Writes the clips as YouTube-VIS 2021 for training and for evaluation."""
-    clips = [generate_video(seed, NUM_FRAMES, HEIGHT, WIDTH, n, CALM) for seed, n in CLIPS]
     home = root / "YouTube_VOS2021"
-    write_layout("ytvis", clips, home, split="train")
+    write_layout("ytvis", make_clips(), home, split="train")
     sub = home / "annotations_instances" / "valid_sub.json"
     sub.parent.mkdir(exist_ok=True)
     shutil.copy(home / "train" / "instances.json", sub)
@@ -111,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
         os.environ[DATA_ROOT_VARIABLE] = str(folder.resolve())
         scores = train_and_score(folder.resolve(), args.config)
     machine = f"{platform.machine()}, {args.threads} threads"
-    clips = [{"seed": s, "objects": n, "frames": NUM_FRAMES} for s, n in CLIPS]
+    clips = describe_clips()
     write_json(args.out, {"machine": machine, "torch": torch.__version__, "clips": clips, **scores})
     sys.stdout.write(f"AP50 {scores['AP50']:.3f}, {scores['training_cpu_seconds']} CPU seconds\n")
     return 0

@@ -254,7 +254,7 @@ def test_learns_two_clips_from_random_weights(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "result.json").read_text())
-    assert result["AP50"] >= 0.5
+    assert result["AP50"] >= 0.6
     assert result["iterations"] == 140
 
 
