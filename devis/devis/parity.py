@@ -16,7 +16,14 @@ from vidseg_common.parity_cases import Suite
 RECORDS = Path(__file__).parents[1] / "tests" / "parity" / "records"
 
 #: Module to the kinds whose `run_<kind>` it has.
-RUNNERS: dict[str, tuple[str, ...]] = {}
+RUNNERS: dict[str, tuple[str, ...]] = {
+    "devis.parity_start": ("init_from_coco", "init_mask_head", "parameter_groups"),
+    "devis.parity_tracking": ("track",),
+    "devis.parity_data": (
+        *("preprocess_val", "batch_padding", "clips_of_video", "train_sampling"),
+        *("postprocess_clip", "postprocess_image"),
+    ),
+}
 
 SUITE = Suite("devis", RUNNERS, Kit, RECORDS)
 main = SUITE.main

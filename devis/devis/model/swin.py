@@ -236,7 +236,8 @@ class Swin(nn.Module):
     def __init__(self, name: str) -> None:
         super().__init__()
         sizes = SIZES[name]
-        rates = torch.linspace(0, sizes.drop_path, sum(sizes.depths)).tolist()
+        last = sum(sizes.depths) - 1
+        rates = [sizes.drop_path * block / last for block in range(last + 1)]
         self.patch_embed = PatchEmbed(sizes.dim)
         self.layers = nn.ModuleList()
         #: Channels of the stages /4, /8, /16 and /32.
