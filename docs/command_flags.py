@@ -63,6 +63,7 @@ COMMANDS = {
     "stmask.parity": ("stmask.parity", "main"),
     "stmask/eval.py": ("stmask.commands.eval", "main"),
     "scripts/split_valid_sub.py": ("stmask.tools.split_sub", "main"),
+    "scripts/logger.py": ("stmask.tools.logger", "main"),
     "scripts/plot_loss.py": ("stmask.tools.plot_loss", "main"),
     "scripts/unpack_statedict.py": ("stmask.tools.unpack", "main"),
     "scripts/save_bboxes.py": ("stmask.tools.boxes", "main_save"),

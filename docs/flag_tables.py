@@ -62,6 +62,7 @@ COMMAND_TABLES = {
     "flags-stmask-viewer": "stmask viewer",
     "flags-stmask-download": "stmask download",
     "flags-stmask-split": "scripts/split_valid_sub.py",
+    "flags-stmask-logger": "scripts/logger.py",
     "flags-stmask-plot": "scripts/plot_loss.py",
     "flags-stmask-recall": "scripts/bbox_recall.py",
 }

@@ -88,13 +88,16 @@ def frames(records: Records) -> str:
             f"{row['seconds']:.3f}",
             f"{1 / row['seconds']:.2f}",
             f"{row['ratio']:.2f} x",
+            f"{row['cpu_seconds']:.2f}",
+            f"{row['cpu_ratio']:.2f} x",
             f"{100 * row['same_instances']:.2f} %",
             f"{row['mask_iou']:.4f}",
         )
         for row in records.stmask.get("frames", [])
     ]
     head = ("model", "candidates", "engine", "objects shown", "s/frame", "frames/s", "faster")
-    return table((*head, "same objects", "IoU of all masks"), rows or [[None] * 9])
+    head = (*head, "CPU s/frame", "less", "same objects", "IoU of all masks")
+    return table(head, rows or [[None] * 11])
 
 
 def stages(records: Records) -> str:
@@ -127,6 +130,15 @@ def temporal(records: Records) -> str:
     ]
     head = ("what", *engines, "faster, fp32", "faster, bf16")
     return table(head, rows or [[None] * 6])
+
+
+def precision(records: Records) -> str:
+    """Scores of a trained small network by number format."""
+    rows = [
+        (row["format"], *(f"{100 * row[name]:.1f}" for name in ("AP", "AP50", "AP75")))
+        for row in records.stmask.get("precision", [])
+    ]
+    return table(("format", "AP", "AP50", "AP75"), rows or [[None] * 4])
 
 
 def memory(records: Records) -> str:
@@ -164,6 +176,7 @@ TABLES: dict[str, Callable[[Records], str]] = {
     "stmask-frames": frames,
     "stmask-stages": stages,
     "stmask-temporal": temporal,
+    "stmask-precision": precision,
     "stmask-memory": memory,
     "stmask-parity": parity,
     "stmask-overfit": overfit,
