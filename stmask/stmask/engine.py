@@ -252,7 +252,13 @@ class Trainer:
     def _validate(self, path: Path) -> None:
         if self.validation is None:
             return
-        numbers = self.validation.run(self.network, path)
+        try:
+            numbers = self.validation.run(self.network, path)
+        except UserError as error:
+            # A frame that is missing here must not end a training of days.
+            self.log.line(f"warning: checkpoints are not scored from here on: {error}")
+            self.validation = None
+            return
         self.log.validation(numbers, self.iteration)
         self.log.line(f"mAP {numbers['mAP']:.4f}, AP50 {numbers['AP50']:.4f}: {path.stem}.txt")
 

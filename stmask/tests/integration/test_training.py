@@ -169,6 +169,7 @@ def test_two_processes_step_as_one_and_stop_together(training_data, tiny_yaml, t
     ranks = [load(tmp_path / f"rank{rank}.pth") for rank in (0, 1)]
     assert [rank["it"] for rank in ranks] == [4, 4], text
     assert text.count("after 4 iterations; continue with --resume") == 1
+    assert "Grad strides" not in text
     assert_same(ranks[0]["w"], ranks[1]["w"])
     (saved,) = (tmp_path / "two").glob("*_4_interrupt.pth")
     assert_same(load(saved), ranks[0]["w"])
@@ -198,6 +199,21 @@ def test_checkpoints_are_validated(training_data, tiny_yaml, tmp_path, capsys):
             training_data / "YouTube_VOS2021/annotations_instances/valid_sub.json"
         )
     assert "checkpoints are not scored: no annotation file" in capsys.readouterr().out
+
+
+def test_failing_validation_does_not_end_the_training(training_data, tiny_yaml, tmp_path, capsys):
+    sub = json.loads((training_data / "YouTube_VOS2021/train/instances.json").read_text())
+    sub["videos"][0]["file_names"][0] = "nowhere.jpg"
+    (tmp_path / "sub.json").write_text(json.dumps(sub))
+    config = tmp_path / "broken.yaml"
+    change = f"{{base: {tiny_yaml}, valid_sub_dataset: {{ann_file: {tmp_path}/sub.json}}}}"
+    config.write_text(change)
+    flags = ["--validation_epoch", 1, "--max_iter", 2, "--save_interval", 1]
+    assert train.main(words(config, tmp_path / "run", *flags)) == 0
+    out = capsys.readouterr().out
+    assert out.count("warning: checkpoints are not scored from here on") == 1
+    assert "nowhere.jpg" in out
+    assert len(checkpoints(tmp_path / "run")) == 2
 
 
 def test_start_from_a_file(training_data, tiny_yaml, tmp_path, capsys):
