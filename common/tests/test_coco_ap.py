@@ -6,16 +6,21 @@ import contextlib
 import io
 import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from test_average_precision import literal_curve
 
 from vidseg_common import rle
 from vidseg_common.datasets.annotations import Category, Clip, Track, Video, annotations_of
 from vidseg_common.errors import DatasetError
+from vidseg_common.metrics.average_precision import Group, Range
 from vidseg_common.metrics.box_iou import box_iou
 from vidseg_common.metrics.coco_ap import evaluate
 from vidseg_common.parity.runner import run_case
@@ -190,3 +195,57 @@ def test_box_iou():
     np.testing.assert_allclose(box_iou(dets, gts, [True, False, True])[0], [0.5, 0, 1])
     assert box_iou([], gts).shape == (0, 3)
     assert box_iou(dets, []).shape == (2, 0)
+
+
+def slow_groups(truth, predictions, category, iou_type):
+    """Objects and detections of one class in every image, overlaps counted pixel by pixel."""
+    groups = []
+    by_image = {clip.video.id: clip for clip in predictions.clips()}
+    for clip in sorted(truth.clips(), key=lambda clip: clip.video.id):
+        gts = [t for t in clip.tracks if t.category_id == category]
+        dets = [t for t in by_image[clip.video.id].tracks if t.category_id == category]
+        dets = sorted(dets, key=lambda t: -t.score)[:100]
+        iou = np.array([[slow_iou(d, g, iou_type) for g in gts] for d in dets])
+        areas = [
+            rle.decode(d.segmentations[0]).sum() if iou_type == "segm" else np.prod(d.bboxes[0][2:])
+            for d in dets
+        ]
+        groups.append(
+            Group(
+                np.array([d.score for d in dets]),
+                np.array(areas, float),
+                np.array([g.areas[0] for g in gts]),
+                np.array([g.is_crowd for g in gts], bool),
+                iou.reshape(len(dets), len(gts)),
+                np.zeros(len(gts)),
+            )
+        )
+    return groups
+
+
+def slow_iou(det, gt, iou_type):
+    if iou_type == "segm":
+        d, g = rle.decode(det.segmentations[0]) > 0, rle.decode(gt.segmentations[0]) > 0
+        both, one, other = (d & g).sum(), d.sum(), g.sum()
+    else:
+        (x, y, w, h), (a, b, c, e) = det.bboxes[0], gt.bboxes[0]
+        both = max(0, min(x + w, a + c) - max(x, a)) * max(0, min(y + h, b + e) - max(y, b))
+        one, other = w * h, c * e
+    return both / (one if gt.is_crowd else one + other - both) if both else 0.0
+
+
+@pytest.mark.parametrize("iou_type", ["segm", "bbox"])
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=4, deadline=None)
+def test_equals_literal_loops(iou_type, seed):
+    truth, predictions = random_sets(seed)
+    got = evaluate(truth, predictions, iou_type=iou_type)
+    areas = [(0, 1e10), (0, 32**2), (32**2, 96**2), (96**2, 1e10)]
+    thresholds, recalls = np.linspace(0.5, 0.95, 10), np.linspace(0, 1, 101)
+    for k, category in enumerate((1, 3, 7)):
+        groups = slow_groups(truth, predictions, category, iou_type)
+        for t, a, m in product((0, 4, 9), range(4), range(3)):
+            area, limit = Range("area", *areas[a]), (1, 10, 100)[m]
+            want = literal_curve(groups, thresholds[t], area, Range("all", 0, 1), limit, recalls)
+            np.testing.assert_allclose(got.precision[t, :, k, a, 0, m], want[0], atol=1e-12)
+            assert got.recall[t, k, a, 0, m] == pytest.approx(want[1], abs=1e-12)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from jf_definition import slow_jf, slow_statistics
 
 from vidseg_common.errors import DatasetError
 from vidseg_common.masks import write_binary_mask, write_mask
@@ -115,18 +116,6 @@ def test_each_measure_alone_decides_the_assignment(tmp_path):
     assert chosen == {"J": 1, "F": 2, "JF": 2}
 
 
-def slow_statistics(values):
-    """Mean, recall and decay written straight from the definition."""
-    count = len(values)
-    borders = [round(1 + (count - 1) * k / 4 + 1e-10) - 1 for k in range(5)]
-    first, last = values[: borders[1] + 1], values[borders[3] : borders[4] + 1]
-    return (
-        sum(values) / count,
-        sum(value > 0.5 for value in values) / count,
-        sum(first) / len(first) - sum(last) / len(last),
-    )
-
-
 @given(values=st.lists(st.floats(0, 1), min_size=1, max_size=700))
 @settings(deadline=None)
 def test_statistics(values):
@@ -174,38 +163,6 @@ def test_an_object_without_annotation_is_told(tmp_path, task, metrics):
     (warning,) = result.warnings
     assert "s: object 2 is in no evaluated annotation" in warning
     assert result.global_mean == 1
-
-
-def slow_jf(gt, pred):
-    """J and F of two bool masks from the definition, pixel by pixel."""
-    height, width = gt.shape
-    radius = math.ceil(0.008 * math.sqrt(height**2 + width**2))
-
-    def edge(mask):
-        found = set()
-        for y in range(height):
-            for x in range(width):
-                near = [(y, x + 1), (y + 1, x), (y + 1, x + 1)]
-                if y == height - 1:
-                    near = [(y, x + 1)]
-                elif x == width - 1:
-                    near = [(y + 1, x)]
-                near = [(b, a) for b, a in near if b < height and a < width]
-                if any(mask[b, a] != mask[y, x] for b, a in near):
-                    found.add((y, x))
-        return found
-
-    def share(some, others):
-        close = [any((y - b) ** 2 + (x - a) ** 2 <= radius**2 for b, a in others) for y, x in some]
-        return sum(close) / len(close)
-
-    union, gt_edge, pred_edge = (gt | pred).sum(), edge(gt), edge(pred)
-    j = (gt & pred).sum() / union if union else 1.0
-    if not gt_edge or not pred_edge:
-        return j, float(len(gt_edge) == len(pred_edge))
-    precision, recall = share(pred_edge, gt_edge), share(gt_edge, pred_edge)
-    total = precision + recall
-    return j, 2 * precision * recall / total if total else 0.0
 
 
 small_maps = hnp.arrays(
