@@ -119,7 +119,7 @@ def fill_by_case(module: nn.Module, case: Case) -> nn.Module:
 def _comparison(case: Case, arrays: Arrays, name: str, got: Any) -> Comparison:
     if name.startswith("text_"):
         return Comparison(name, text_error(str(got), str(arrays[OUT + name])), TEXT_TOLERANCE)
-    if name.startswith("mask_"):
+    if name.startswith("mask_") and arrays[f"{OUT}{name}.values"].dtype.kind in "bui":
         return Comparison(name, _error(name, arrays, got, share=True), MASK_SHARE)
     tolerance = 0.0 if name.startswith("exact_") else case["tolerances"].get(name, 0.0)
     return Comparison(name, _error(name, arrays, got), float(tolerance))

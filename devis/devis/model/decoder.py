@@ -161,8 +161,6 @@ class Decoder(nn.Module):
             reference = self._refine(index, x, reference)
             states.append(x)
             references.append(reference)
-            if not self.box_gradient:
-                reference = reference.detach()
         return torch.stack(states), torch.stack(references)
 
     def _refine(self, index: int, x: Tensor, reference: Tensor) -> Tensor:

@@ -67,7 +67,7 @@ class Transformer(nn.Module):
             ]
         )
         heads = 8 if self.is_clip else settings.num_heads
-        points = [Mlp(dim, dim, 2) for _ in range(settings.dec_layers * settings.refine_points)]
+        points = [Mlp(dim, dim, dim, 2) for _ in range(settings.dec_layers * settings.refine_points)]
         self.decoder = Decoder(
             [
                 DecoderLayer(
