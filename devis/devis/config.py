@@ -10,6 +10,7 @@ from typing import Any
 from devis.config_check import check
 from devis.config_tree import Config
 from devis.data.catalog import find
+from devis.losses.settings import LossSettings
 from devis.model.settings import ModelSettings, TemporalSettings
 from vidseg_common.arguments import did_you_mean
 from vidseg_common.config import apply_overrides, dump_yaml, load_yaml, to_dict
@@ -21,6 +22,7 @@ __all__ = [
     "dump_yaml",
     "find_config",
     "load_config",
+    "loss_settings",
     "model_settings",
     "num_classes",
     "to_dict",
@@ -154,4 +156,30 @@ def _temporal_settings(cfg: Config) -> TemporalSettings:
         enc_points=attention.ENC_N_POINTS_TEMPORAL_FRAME,
         dec_points=attention.DEC_N_POINTS_TEMPORAL_FRAME,
         conv_head_3d=cfg.MODEL.MASK_HEAD.DEVIS.CONV_HEAD_3D,
+    )
+
+
+def loss_settings(cfg: Config) -> LossSettings:
+    """Costs and weights that a configuration describes.
+
+    Args:
+        cfg: checked.
+    """
+    model, loss, matcher = cfg.MODEL, cfg.MODEL.LOSS, cfg.MODEL.MATCHER
+    return LossSettings(
+        class_cost=matcher.CLASS_COST,
+        l1_cost=matcher.BBX_L1_COST,
+        giou_cost=matcher.BBX_GIOU_COST,
+        sum_l1=matcher.USE_SUM_L1_DISTANCE,
+        class_weight=loss.CLASS_COEF,
+        l1_weight=loss.BBX_L1_COEF,
+        giou_weight=loss.BBX_GIOU_COEF,
+        mask_weight=loss.SEGM_MASK_COEF,
+        dice_weight=loss.SEGM_DICE_COEF,
+        alpha=loss.FOCAL_ALPHA,
+        dec_layers=model.TRANSFORMER.DECODER_LAYERS,
+        auxiliary=loss.AUX_LOSS,
+        weigh_layers=loss.AUX_LOSS_WEIGHTING,
+        mask_layers=loss.MASK_AUX_LOSS,
+        masks=model.MASK_ON,
     )

@@ -19,6 +19,16 @@ RECORDS = Path(__file__).parents[1] / "tests" / "parity" / "records"
 RUNNERS: dict[str, tuple[str, ...]] = {
     "devis.parity_start": ("init_from_coco", "init_mask_head", "parameter_groups"),
     "devis.parity_tracking": ("track",),
+    "devis.parity_losses": (
+        *("matcher_clip", "criterion_clip", "criterion_image", "focal_and_dice"),
+    ),
+    "devis.parity_layers": (
+        *("op_msda", "op_modulated_deform_conv", "op_temporal_attn_encoder"),
+        *("op_temporal_attn_decoder", "encoder", "decoder", "transformer"),
+        *("position_sine", "position_learned", "bbox_attention", "mask_head"),
+        *("conv_head_3d", "swin_layer"),
+    ),
+    "devis.parity_networks": ("net_devis", "net_deformable_detr"),
     "devis.parity_data": (
         *("preprocess_val", "batch_padding", "clips_of_video", "train_sampling"),
         *("postprocess_clip", "postprocess_image"),

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from devis.losses.boxes import corners
+
 Size = tuple[int, int]
 
 
@@ -49,12 +51,6 @@ class ClipSelection(NamedTuple):
         """The slots that need a mask in ascending order, and which one every prediction has."""
         unique, inverse = torch.unique(self.queries, return_inverse=True)
         return unique, inverse
-
-
-def corners(boxes: Tensor) -> Tensor:
-    """(..., 4) boxes from centre, width and height to corners x, y, x, y."""
-    x, y, width, height = boxes.unbind(-1)
-    return torch.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], dim=-1)
 
 
 def select_images(
