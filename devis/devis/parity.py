@@ -29,9 +29,10 @@ RUNNERS: dict[str, tuple[str, ...]] = {
         *("conv_head_3d", "swin_layer"),
     ),
     "devis.parity_networks": ("net_devis", "net_deformable_detr"),
+    "devis.parity_training": ("net_mask_head", "train_devis", "train_mask_head"),
     "devis.parity_data": (
         *("preprocess_val", "batch_padding", "clips_of_video", "train_sampling"),
-        *("postprocess_clip", "postprocess_image"),
+        *("postprocess_clip", "postprocess_image", "train_targets"),
     ),
 }
 

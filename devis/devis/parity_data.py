@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from devis.data.clip_sample import clip_sample, crop, flip, resize
+from devis.data.clip_target import clip_images, clip_target
 from devis.data.clips import bounce, clips_of_video, training_starts
 from devis.data.resize import pad_batch, preprocess
 from devis.inference.selection import paste_masks, select_clip, select_images
@@ -101,4 +103,27 @@ def run_postprocess_image(case: Case, kit: Kit) -> list[Comparison]:
             f"boxes{index}": kept.boxes[index],
             f"mask_masks{index}": mask.to(torch.uint8),
         }
+    return kit.compare(case, outputs)
+
+
+def run_train_targets(case: Case, kit: Kit) -> list[Comparison]:
+    """A training clip and its target, with every random choice given."""
+    inputs, config = kit.inputs(case), case["config"]
+    frames = [inputs[f"frame{index}"] for index in range(config["frames"])]
+    annotations = json.loads(str(inputs["annotations_json"]))
+    sample = clip_sample(frames, annotations, range(config["frames"]))
+    is_flip = config["crop_or_flip"] == "flip"
+    sample = flip(sample) if is_flip else crop(sample, *config["crop_or_flip"])
+    sample = resize(sample, config["resize_short"], config["resize_max"])
+    target = clip_target(sample, boxes_from_masks=is_flip)
+    outputs = {
+        "images": clip_images(sample),
+        "boxes": target.boxes,
+        "centroids": target.centroids,
+        "exact_labels": target.labels + 1,  # recorded before the background is taken out
+        "exact_valid": target.valid,
+        "exact_area": target.area,
+        "exact_masks": target.masks.to(torch.uint8),
+        "exact_size": target.size,
+    }
     return kit.compare(case, outputs)
