@@ -71,7 +71,9 @@ def clip_target(sample: ClipSample, *, boxes_from_masks: bool) -> ClipTarget:
             ends = [columns.min(), rows.min(), columns.max(), rows.max()]
             boxes[t, i] = _centred(np.array(ends, np.float32)) / scale
     kept = np.flatnonzero(valid.any(0))
-    filled = np.stack([_filled(boxes[:, i], valid[:, i]) for i in kept] or [boxes[:0, 0]])
+    filled = np.stack(
+        [_filled(boxes[:, i], valid[:, i]) for i in kept] or [np.zeros((0, 4), np.float32)]
+    )
     return ClipTarget(
         masks=_masks(sample.numbers, kept, valid),
         boxes=torch.from_numpy(filled.reshape(-1, 4)),
