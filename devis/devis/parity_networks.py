@@ -52,7 +52,7 @@ def pad_images(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return batch, padding
 
 
-def _on_the_way(detections: Detections) -> Outputs:
+def on_the_way(detections: Detections) -> Outputs:
     """What the detector computed, by the recorded names."""
     features, decoded = detections.features, detections.decoded
     found: Outputs = {f"backbone{i}": x for i, x in enumerate(features.stages)}
@@ -69,7 +69,7 @@ def _on_the_way(detections: Detections) -> Outputs:
     }
 
 
-def _masks(masks: Tensor) -> Outputs:
+def instance_masks(masks: Tensor) -> Outputs:
     """Masks (images or frames, instances, h, w) and the part that tells instances apart."""
     mean = masks.mean(1)
     return {
@@ -94,7 +94,8 @@ def run_net_devis(case: Case, kit: Kit) -> list[Comparison]:
     """A clip through DeVIS: on the way, predictions and masks of the distinct slots."""
     cfg, network = network_of(case, kit)
     assert isinstance(network, DeVIS)
-    clip, config, found = kit.tensors(case)["clip"], case["config"], {}
+    clip, config = kit.tensors(case)["clip"], case["config"]
+    found: Outputs = {}
     # A clip of 36 frames was recorded with 6 real ones, whatever its "real_frames" says.
     real_frames = int(kit.arrays(case)["out.scores.shape"][0])
     for index, layer in enumerate(network.def_detr.transformer.encoder.layers):
@@ -113,7 +114,7 @@ def run_net_devis(case: Case, kit: Kit) -> list[Comparison]:
     masks = network.masks(detections, [slots])[:, :real_frames]
     queries = detections.decoded.hidden[-1, 0].view(len(clip), -1, cfg.MODEL.HIDDEN_DIM)[:, slots]
     maps = network.attention_maps(detections, queries)
-    outputs = found | _on_the_way(detections) | _masks(masks.transpose(0, 1))
+    outputs = found | on_the_way(detections) | instance_masks(masks.transpose(0, 1))
     outputs |= {f"attention_map{i}": x for i, x in enumerate(maps)}
     outputs |= {
         "exact_query_index": chosen.queries,
@@ -134,7 +135,7 @@ def images_of(case: Case, kit: Kit) -> tuple[Tensor, Tensor]:
     return pad_images([inputs[name] for name in names])
 
 
-def _predictions(case: Case, cfg: Config, detections: Detections) -> tuple[Outputs, Tensor]:
+def predictions(case: Case, cfg: Config, detections: Detections) -> tuple[Outputs, Tensor]:
     """Selected predictions by recorded names, and the selected queries (B, K)."""
     sizes = case["config"]["original_sizes"]
     chosen = select_images(
@@ -156,5 +157,5 @@ def run_net_deformable_detr(case: Case, kit: Kit) -> list[Comparison]:
     cfg, network = network_of(case, kit)
     assert isinstance(network, DeformableDETR)
     detections = network(*images_of(case, kit))
-    outputs = _on_the_way(detections) | _predictions(case, cfg, detections)[0]
+    outputs = on_the_way(detections) | predictions(case, cfg, detections)[0]
     return compare_recorded(kit, case, outputs)

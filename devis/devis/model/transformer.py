@@ -67,7 +67,8 @@ class Transformer(nn.Module):
             ]
         )
         heads = 8 if self.is_clip else settings.num_heads
-        points = [Mlp(dim, dim, dim, 2) for _ in range(settings.dec_layers * settings.refine_points)]
+        count = settings.dec_layers if settings.refine_points else 0
+        points = [Mlp(dim, dim, dim, 2) for _ in range(count)]
         self.decoder = Decoder(
             [
                 DecoderLayer(
