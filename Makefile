@@ -5,8 +5,8 @@ VENV ?= .venv
 TORCH_INDEX ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready-$(shell cat requirements/*.txt */pyproject.toml | cksum | cut -d ' ' -f 1)$(if $(TORCH_INDEX),-$(shell echo '$(TORCH_INDEX)' | cksum | cut -d ' ' -f 1))
-METHODS := stcn stemseg stmask
-PACKAGES := ./common $(addprefix ./,$(METHODS) devis)
+METHODS := stcn stemseg stmask devis
+PACKAGES := ./common $(addprefix ./,$(METHODS))
 RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
@@ -44,7 +44,7 @@ format: setup  ## Rewrite the sources in the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(addprefix bench-,$(METHODS))  ## Run every benchmark
+bench: $(addprefix bench-,$(filter-out devis,$(METHODS)))  ## Run every benchmark
 
 bench-metrics: setup  ## Measure the metrics on this machine [DAVIS=folder ARGS=...]
 	$(RUN) benchmarks/bench_video_ap.py $(ARGS)
@@ -163,3 +163,10 @@ bench-stmask: setup  ## Measure speed and memory, stage by stage [ARGS=...]
 
 weights-stmask: setup  ## Put published weights in place [ARGS="STMask_plus_resnet50 --from-file x.pth"]
 	$(BIN)/stmask download $(ARGS)
+
+# --- devis ----------------------------------------------------------------------------------------
+
+.PHONY: parity-devis
+
+parity-devis: setup  ## Compare with recorded numbers of the original [KIT=folder]
+	$(RUN) -m devis.parity $(KIT)

@@ -70,6 +70,8 @@ COMMANDS = {
     "scripts/cluster_bbox_sizes.py": ("stmask.tools.boxes", "main_cluster"),
     "scripts/bbox_recall.py": ("stmask.tools.boxes", "main_recall"),
     "web/server.py": ("stmask.commands.viewer", "main"),
+    "devis parity": ("devis.parity", "main"),
+    "devis.parity": ("devis.parity", "main"),
     "inference/main.py": ("stemseg.commands.eval", "main"),
     "training/main.py": ("stemseg.commands.train", "main"),
     "visualize_data_loading.py": ("stemseg.commands.visualize_data", "main"),

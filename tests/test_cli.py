@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import devis.cli
 import stcn.cli
 import stemseg.cli
 import stmask.cli
@@ -25,7 +26,7 @@ try:
 finally:
     sys.path.remove(str(ROOT / "docs"))
 COMMANDS: dict[str, tuple[str, str]] = command_flags.COMMANDS
-PROGRAMS = {"stcn": stcn.cli, "stemseg": stemseg.cli, "stmask": stmask.cli}
+PROGRAMS = {"stcn": stcn.cli, "stemseg": stemseg.cli, "stmask": stmask.cli, "devis": devis.cli}
 CONSOLE = [(program, name) for program, cli in PROGRAMS.items() for name in cli.COMMANDS]
 ENTRY_FILES = sorted(
     [
