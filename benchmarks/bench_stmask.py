@@ -6,7 +6,8 @@ synthetic video by the plain path and by ours, stage by stage, and how far resul
 the last are those of the recorded cases: they have the shapes of the released models but are not
 trained, so the number of instances is set by how many candidates the suppression looks at. Plain
 path and ours take turns and the fastest round of each counts, so that other work on the machine
-falls on both; `cpu_seconds` is the time of all threads. Float32 unless a row says otherwise.
+falls on both; `cpu_seconds` is the time of all threads. Every section is a process of its own.
+Float32 unless a row says otherwise.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import json
 import os
 import platform
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -291,7 +294,14 @@ def main(argv: list[str] | None = None) -> int:
     add("--overfit", type=Path, help="folder of `overfit_stmask.py --folder`, for the AP by format")
     add("--only", nargs="+", choices=list(SECTIONS), help="sections to run; the rest is kept")
     add("--out", type=Path, default=RESULTS, help="recorded results")
+    argv = sys.argv[1:] if argv is None else argv
     args = parser.parse_args(argv)
+    names = args.only or list(SECTIONS)
+    if len(names) > 1:
+        # What one section leaves behind must not hide what the next one needs.
+        for name in names:
+            subprocess.run([sys.executable, __file__, *argv, "--only", name], check=True)
+        return 0
     torch.set_num_threads(args.threads)
     keep_freed_memory()
     known = args.out.is_file() and args.only
@@ -301,7 +311,7 @@ def main(argv: list[str] | None = None) -> int:
         "torch": torch.__version__,
         "size": "384x640",
     }
-    for name in args.only or SECTIONS:
+    for name in names:
         print(name)
         load_before = os.getloadavg()[0]
         rows = SECTIONS[name](args)
