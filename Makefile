@@ -49,6 +49,7 @@ bench: $(addprefix bench-,$(filter-out devis,$(METHODS)))  ## Run every benchmar
 bench-metrics: setup  ## Measure the metrics on this machine [DAVIS=folder ARGS=...]
 	$(RUN) benchmarks/bench_video_ap.py $(ARGS)
 	$(RUN) benchmarks/bench_mots.py $(ARGS)
+	$(RUN) benchmarks/bench_large_json.py
 	$(if $(DAVIS),$(RUN) benchmarks/bench_jf.py --davis '$(DAVIS)' $(ARGS))
 
 parity: parity-common $(addprefix parity-,$(METHODS))  ## Compare everything with its recorded numbers

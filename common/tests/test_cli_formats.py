@@ -113,6 +113,23 @@ def test_every_pair_converts(
     assert unions_of(FORMATS[target].read(out)) == unions_of(data)
 
 
+@pytest.mark.parametrize("name", DATA)
+def test_commands_read_every_format(
+    written: dict[str, Path], name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("info", written[name], "--format", name) == 0
+    assert run("validate", written[name], "--format", name) == 0
+    text = capsys.readouterr().out
+    # Two objects in two videos of four frames, or in eight images; one enters a frame later.
+    assert "images        all there" in text and "no problems" in text
+    masks = 8 if name == "davis2016" else 14
+    assert f"masks         {masks} " in text
+    line = ("--from", name, "--to", "coco", "-o", tmp_path / "coco.json")
+    assert run("convert", written[name], *line) == 0
+    assert run("info", tmp_path / "coco.json") == 0
+    assert f"masks         {masks} " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", RESULTS)
 def test_results_are_valid_and_read_the_same(name: str, tmp_path: Path) -> None:
     truth = make_set(tmp_path / "images")
