@@ -157,12 +157,14 @@ def _training_step(
         for name, parameter in network.named_parameters()
         if parameter.grad is not None
     }
-    norms = torch.stack([grads[name].norm() for name in sorted(grads)])
+    norms = {name: grad.norm() for name, grad in grads.items()}
+    norms["total"] = torch.stack(list(norms.values())).norm()
+    vector = torch.stack([norms[name] for name in sorted(norms)])
     found = _loss_outputs(losses | {"total": total})
     found |= {f"grad:{name}": grad for name, grad in grads.items()}
     found |= {
-        "log10_grad_norms": (norms + 1e-12).log10(),
-        "text_grad_norm_names": "\n".join(sorted(grads)),
+        "log10_grad_norms": (vector + 1e-12).log10(),
+        "text_grad_norm_names": "\n".join(sorted(norms)),
         "exact_match_prediction": matches[last][0].prediction,
         "pred_masks": masks.flatten(0, 1) if isinstance(network, DeVIS) else masks,
     }
