@@ -24,6 +24,7 @@ Draw = Callable[[Frame, float | None], Image]
 """Segments a frame and draws what was found; the number is the frame rate so far."""
 
 _NO_WINDOWS = re.compile(r"GUI:\s+NONE")
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")  # can be written
 _ESCAPE = 27
 _WINDOW = "STMask"
 _RATE_FRAMES = 10  # over which the frame rate is averaged
@@ -59,8 +60,11 @@ def play_image(playback: Playback, source: Path, target: Path) -> None:
 
     Raises:
         VideoError: it cannot be read.
+        UserError: the name of the file tells no format of a picture.
     """
     frame = Frame(0, source.stem, read_image(source), 0.0, 0.0)
+    if target.suffix.lower() not in _PICTURES:
+        raise UserError(f"{target}: a picture's name must end in one of {', '.join(_PICTURES)}")
     write_image(target, playback.draw(frame, None))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from stmask.config import DATA_ROOT_VARIABLE
 from stmask.data.annotations import read_videos
 from stmask.data.augment import make_changes
 from stmask.data.pairs import PairDataset, PairRules
@@ -28,6 +30,11 @@ def build_dataset(dataset: Any, num_classes: int, *, progress: bool = False) -> 
             categories than the network tells apart.
     """
     rules = pair_rules(dataset)
+    if not Path(dataset.ann_file).is_file():
+        raise DatasetError(
+            f"no annotation file {dataset.ann_file} (the environment variable "
+            f"{DATA_ROOT_VARIABLE} names the folder of the data sets)"
+        )
     data = read_videos(dataset.ann_file, dataset.img_prefix, progress=progress)
     found = len(data.category_names)
     if found > num_classes - 1:

@@ -263,6 +263,14 @@ def test_sources_that_are_not_there_are_told(weights, config, seen, tmp_path):
             run(weights, config, f"--{flag}={tmp_path / 'absent'}:{tmp_path / 'x.mp4'}")
 
 
+@pytest.mark.parametrize("name", ["", "drawn", "drawn.txt"])
+def test_a_picture_without_a_format_is_told(weights, config, clip, seen, tmp_path, name):
+    source = list_images(clip)[0]
+    with pytest.raises(UserError, match=r"must end in one of \.png, \.jpg"):
+        run(weights, config, f"--image={source}:{tmp_path / name}")
+    assert not list(tmp_path.glob("drawn*"))
+
+
 def test_pairs_of_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert playback.split_pair("a.png") == ("a.png", None)

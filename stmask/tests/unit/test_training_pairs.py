@@ -274,6 +274,11 @@ def test_data_set_of_a_configuration(tmp_path, content):
     assert sample.images.shape == (2, 3, 32, 64)
 
 
+def test_missing_annotations_tell_where_data_sets_are_looked_for(tmp_path):
+    with pytest.raises(DatasetError, match=r"no annotation file .*absent\.json .*STMASK_DATA_ROOT"):
+        build_dataset(config(tmp_path / "absent.json"), num_classes=41)
+
+
 def test_more_categories_than_classes(tmp_path, content):
     with pytest.raises(DatasetError, match=r"train\.json.*categories.*2.*1"):
         build_dataset(config(write(tmp_path, content)), num_classes=2)
