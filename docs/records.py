@@ -25,6 +25,8 @@ class Records:
         self.stmask_parity = self._read(f"{RESULTS}/stmask_parity.json")
         self.stmask_overfit = self._read(f"{RESULTS}/stmask_overfit.json")
         self.jf = self._read(f"{RESULTS}/jf.json")
+        self.video_ap = self._read(f"{RESULTS}/video_ap.json")
+        self.mots = self._read(f"{RESULTS}/mots.json")
         self.davis = self._read(f"{RESULTS}/demo_davis2016.json")
         self.parity = self._read(f"{RESULTS}/parity.json")
         self.validation = self._read(f"{WEIGHTS}/validation.json")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import flag_tables
 from curve import curve_svg
+from metric_tables import TABLES as METRIC_TABLES
 from records import RESULTS, Records
 from stemseg_tables import TABLES as STEMSEG_TABLES
 from stmask_tables import TABLES as STMASK_TABLES
@@ -238,6 +239,7 @@ TABLES: dict[str, Callable[[Records], str]] = {
     "demo-validation": demo_validation,
     "parity": parity,
     "tests": tests,
+    **METRIC_TABLES,
     **STEMSEG_TABLES,
     **STMASK_TABLES,
 }
