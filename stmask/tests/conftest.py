@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,12 +27,14 @@ def training_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def training_data(training_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def training_data(training_root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The root, named by the environment variable; one thread, as tiny networks gain from none."""
     monkeypatch.setenv(DATA_ROOT_VARIABLE, str(training_root))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    return training_root
+    yield training_root
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
