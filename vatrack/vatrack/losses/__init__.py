@@ -1,0 +1,1 @@
+"""Assignment, sampling and losses; torch and torchvision only."""

@@ -1,0 +1,90 @@
+"""What a training step gets: pairs of frames and the objects in them.
+
+Letters: N pairs, H and W of the padded batch, G objects of a frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class FrameTargets:
+    """The objects of one frame, at the size of the network's input.
+
+    Attributes:
+        boxes: (G, 4) float32 corners; amodal ones in the joint models.
+        labels: (G,) int64 from 0.
+        match: (G,) int64 the same object in the other frame of the pair, -1: not there.
+        masks: (G, H, W) uint8; visible ones in the joint models. None in reference frames.
+        amodal_masks: (G, H, W) uint8, in the joint models.
+        visible_boxes: (G, 4) float32, in the two-box model.
+        img_shape: height and width of the image without padding.
+        pad_shape: with its own padding; the batch may be padded further.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    match: Tensor
+    img_shape: tuple[int, int]
+    pad_shape: tuple[int, int]
+    masks: Tensor | None = None
+    amodal_masks: Tensor | None = None
+    visible_boxes: Tensor | None = None
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> FrameTargets:
+        """A copy on a device."""
+        return replace(self, **_each(self, lambda t: t.to(device, non_blocking=non_blocking)))
+
+    def pin_memory(self) -> FrameTargets:
+        """A copy in page-locked memory."""
+        return replace(self, **_each(self, Tensor.pin_memory))
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """Pairs of frames of a video: the key frame, which all losses see, and its reference.
+
+    Attributes:
+        images: (N, 3, H, W) float32 key frames, normalised and padded.
+        targets: objects of each.
+        ref_images: (N, 3, H, W) float32 reference frames.
+        ref_targets: objects of each; only boxes and labels are used.
+        names: of the key frames, for messages.
+    """
+
+    images: Tensor
+    targets: tuple[FrameTargets, ...]
+    ref_images: Tensor
+    ref_targets: tuple[FrameTargets, ...]
+    names: tuple[str, ...] = ()
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> TrainingBatch:
+        """A copy on a device."""
+        return TrainingBatch(
+            self.images.to(device, non_blocking=non_blocking),
+            tuple(target.to(device, non_blocking=non_blocking) for target in self.targets),
+            self.ref_images.to(device, non_blocking=non_blocking),
+            tuple(target.to(device, non_blocking=non_blocking) for target in self.ref_targets),
+            self.names,
+        )
+
+    def pin_memory(self) -> TrainingBatch:
+        """A copy in page-locked memory."""
+        return TrainingBatch(
+            self.images.pin_memory(),
+            tuple(target.pin_memory() for target in self.targets),
+            self.ref_images.pin_memory(),
+            tuple(target.pin_memory() for target in self.ref_targets),
+            self.names,
+        )
+
+
+def _each(targets: FrameTargets, change: Any) -> dict[str, Tensor]:
+    """What `change` makes of every tensor, by field."""
+    values = {field.name: getattr(targets, field.name) for field in fields(targets)}
+    return {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
