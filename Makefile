@@ -5,7 +5,7 @@ VENV ?= .venv
 TORCH_INDEX ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready-$(shell cat requirements/*.txt */pyproject.toml | cksum | cut -d ' ' -f 1)$(if $(TORCH_INDEX),-$(shell echo '$(TORCH_INDEX)' | cksum | cut -d ' ' -f 1))
-METHODS := stcn stemseg stmask devis
+METHODS := stcn stemseg stmask devis vatrack
 PACKAGES := ./common $(addprefix ./,$(METHODS))
 RUN := $(BIN)/python
 
@@ -44,7 +44,7 @@ format: setup  ## Rewrite the sources in the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(addprefix bench-,$(filter-out devis,$(METHODS)))  ## Run every benchmark
+bench: $(addprefix bench-,$(filter-out devis vatrack,$(METHODS)))  ## Run every benchmark
 
 bench-metrics: setup  ## Measure the metrics on this machine [DAVIS=folder ARGS=...]
 	$(RUN) benchmarks/bench_video_ap.py $(ARGS)
@@ -171,3 +171,10 @@ weights-stmask: setup  ## Put published weights in place [ARGS="STMask_plus_resn
 
 parity-devis: setup  ## Compare with recorded numbers of the original [KIT=folder]
 	$(RUN) -m devis.parity $(KIT)
+
+# --- vatrack --------------------------------------------------------------------------------------
+
+.PHONY: parity-vatrack
+
+parity-vatrack: setup  ## Compare with recorded numbers of the original [KIT=folder]
+	$(RUN) -m vatrack.parity $(KIT)

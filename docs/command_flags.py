@@ -72,6 +72,8 @@ COMMANDS = {
     "web/server.py": ("stmask.commands.viewer", "main"),
     "devis parity": ("devis.parity", "main"),
     "devis.parity": ("devis.parity", "main"),
+    "vatrack parity": ("vatrack.parity", "main"),
+    "vatrack.parity": ("vatrack.parity", "main"),
     "inference/main.py": ("stemseg.commands.eval", "main"),
     "training/main.py": ("stemseg.commands.train", "main"),
     "visualize_data_loading.py": ("stemseg.commands.visualize_data", "main"),

@@ -17,6 +17,7 @@ import devis.cli
 import stcn.cli
 import stemseg.cli
 import stmask.cli
+import vatrack.cli
 from vidseg_common.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,7 +27,13 @@ try:
 finally:
     sys.path.remove(str(ROOT / "docs"))
 COMMANDS: dict[str, tuple[str, str]] = command_flags.COMMANDS
-PROGRAMS = {"stcn": stcn.cli, "stemseg": stemseg.cli, "stmask": stmask.cli, "devis": devis.cli}
+PROGRAMS = {
+    "stcn": stcn.cli,
+    "stemseg": stemseg.cli,
+    "stmask": stmask.cli,
+    "devis": devis.cli,
+    "vatrack": vatrack.cli,
+}
 CONSOLE = [(program, name) for program, cli in PROGRAMS.items() for name in cli.COMMANDS]
 ENTRY_FILES = sorted(
     [

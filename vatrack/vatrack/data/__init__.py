@@ -1,0 +1,1 @@
+"""Data sets, key and reference pairs, pipelines."""

@@ -1,0 +1,1 @@
+"""Frames in, tracks out: no knowledge of data sets."""
