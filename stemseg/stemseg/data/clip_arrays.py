@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from stemseg.data.augment import FrameAugmenter, label_map
 from stemseg.data.pixels import frames_to_tensor, resize_frames, resize_masks
 from stemseg.data.samples import ClipSample
 from stemseg.inference.preprocess import InputRule, frame_geometry, normalise
+from vidseg_common.frame_augment import FrameAugmenter, label_map
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stemseg.data.augment import FrameAugmenter, image_augmenter
+from stemseg.data.augment import image_augmenter
 from stemseg.data.clip_arrays import ClipLabels, FrameArrays, make_sample
-from stemseg.data.packed import PackedList
 from stemseg.data.samples import ClipSample, ClipSet
 from stemseg.data.sequences import ImageFile, ImageRecord
 from stemseg.inference.preprocess import InputRule
 from vidseg_common.datasets.category_maps import CategoryMap
 from vidseg_common.errors import DatasetError
+from vidseg_common.frame_augment import FrameAugmenter
+from vidseg_common.packed import PackedList
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from stemseg.data.environment import (
     image_set_files,
     video_set_files,
 )
-from stemseg.data.packed import PackedList
 from vidseg_common import rle
 from vidseg_common.datasets import stemseg_json
 from vidseg_common.datasets.annotations import Clip
 from vidseg_common.errors import DatasetError
+from vidseg_common.packed import PackedList
 
 Counts = Mapping[int, str]
 Item = TypeVar("Item")

@@ -8,7 +8,6 @@ import pytest
 
 from stemseg.data import sequences
 from stemseg.data.environment import VARIABLES, annotation_file, folder_of, video_set_files
-from stemseg.data.packed import PackedList
 from stemseg.data.sequences import (
     VideoSequence,
     open_image_set,
@@ -240,12 +239,3 @@ def test_all_sets_open(training_data):
     file = open_image_set("coco")
     assert len(file.records) == 36
     assert file.records[5].load_image(file.image_root).shape == (48, 64, 3)
-
-
-def test_packed_list():
-    items = [{"a": i} for i in range(5)]
-    packed = PackedList(iter(items))
-    assert (list(packed), packed[-1], packed[1:4:2]) == (items, items[-1], items[1:4:2])
-    assert len(PackedList([])) == 0
-    with pytest.raises(IndexError):
-        packed[5]

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from stemseg.data.augment import FrameAugmenter, Photometric
 from stemseg.data.clip_arrays import ClipLabels, FrameArrays, make_sample
 from stemseg.data.image_clips import (
     ImageClips,
@@ -18,7 +17,6 @@ from stemseg.data.image_clips import (
     limit_instances,
     mapillary_rules,
 )
-from stemseg.data.packed import PackedList
 from stemseg.data.sampling import ClipLength
 from stemseg.data.sequences import ImageFile, ImageRecord, VideoSequence
 from stemseg.data.video_clips import (
@@ -36,6 +34,8 @@ from vidseg_common.datasets.category_maps import (
     CategoryMap,
 )
 from vidseg_common.errors import DatasetError
+from vidseg_common.frame_augment import FrameAugmenter, Photometric
+from vidseg_common.packed import PackedList
 
 HEIGHT, WIDTH = 32, 48
 PIXELS = InputRule(32, 48, (10.0, 20.0, 30.0), (1.0, 1.0, 1.0))
