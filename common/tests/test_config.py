@@ -248,3 +248,16 @@ def test_help_shows_defaults(capsys):
     assert "input (default: clip.mp4)" in text
     assert "mixed precision (" not in text
     assert "results folder (" not in text
+
+
+def test_help_shows_defaults_that_are_zero(capsys):
+    made = ArgumentParser("zero")
+    made.add_argument("--seed", type=int, default=0, help="of everything")
+    made.add_argument("--least", type=float, default=0.0, help="smallest score")
+    made.add_argument("--flag", action="store_true", help="switch")
+    with pytest.raises(SystemExit):
+        made.parse_args(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "of everything (default: 0)" in text
+    assert "smallest score (default: 0.0)" in text
+    assert "switch (" not in text

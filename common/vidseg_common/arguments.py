@@ -34,7 +34,9 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         text = action.help or ""
-        silent = action.default in (None, False, argparse.SUPPRESS) or action.default == []
+        # By identity: 0 equals False, and is a default worth telling.
+        silent = any(action.default is value for value in (None, False, argparse.SUPPRESS))
+        silent = silent or action.default == []
         if silent or "%(default)" in text or not _takes_default(action):
             return text
         return f"{text} (default: %(default)s)".lstrip()

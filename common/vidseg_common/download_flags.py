@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
 from vidseg_common.download import download
-from vidseg_common.errors import DownloadError
+from vidseg_common.errors import DownloadError, UserError
 from vidseg_common.files import check_writable
 
 
@@ -31,6 +32,7 @@ def download_checked(
 
     Raises:
         DownloadError: not exactly one source, or the file cannot be fetched.
+        UserError: what `accept` raised; the message has the name that the user knows.
     """
     sources = (args.url, args.drive_id, args.from_file)
     if sum(source is not None for source in sources) != 1:
@@ -39,11 +41,19 @@ def download_checked(
             "page of the original project"
         )
     check_writable(target.parent)
-    fetched = target.with_suffix(".unchecked")
-    download(fetched, url=args.url, drive_id=args.drive_id, from_file=args.from_file)
+    # A folder of its own keeps the name right in every message about the download.
+    folder = target.parent / ".unchecked"
+    fetched = folder / target.name
     try:
+        download(fetched, url=args.url, drive_id=args.drive_id, from_file=args.from_file)
         accept(fetched)
         if fetched.exists():
             fetched.replace(target)
+    except UserError as error:
+        known = args.from_file or args.url or f"the file {args.drive_id} of Google Drive"
+        raise type(error)(str(error).replace(str(fetched), str(known))) from error
     finally:
         fetched.unlink(missing_ok=True)
+        # What an interrupted download received stays there, to be continued.
+        with contextlib.suppress(OSError):
+            folder.rmdir()

@@ -37,8 +37,19 @@ def test_released_file_is_put_in_place(fetched, tmp_path, capsys):
 
 
 def test_file_of_another_model_is_refused(fetched, tmp_path):
-    with pytest.raises(CheckpointError, match="STMask_plus_base_ali"):
+    with pytest.raises(CheckpointError, match="STMask_plus_base_ali") as caught:
         run("STMask_plus_base_ali", fetched, tmp_path / "weights")
+    # By the name that the user gave, not by that of a copy.
+    assert str(caught.value).startswith(f"{fetched}: ")
+    assert "unchecked" not in str(caught.value)
+    assert not list((tmp_path / "weights").iterdir())
+
+
+def test_web_page_in_place_of_the_file_is_told_by_its_name(tmp_path):
+    page = tmp_path / "page.pth"
+    page.write_text("<!DOCTYPE html><html></html>")
+    with pytest.raises(DownloadError, match=r"web page instead of STMask_plus_base\.pth"):
+        run("STMask_plus_base", page, tmp_path / "weights")
     assert not list((tmp_path / "weights").iterdir())
 
 
