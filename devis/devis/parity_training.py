@@ -8,19 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from devis.assignment import match_clip, match_images
 from devis.config import loss_settings
 from devis.inference.selection import paste_masks
-from devis.losses import (
-    LayerOutput,
-    LossSettings,
-    Match,
-    Target,
-    all_losses,
-    num_entries,
-    total_loss,
-)
-from devis.model.segmenter import DeVIS, MaskHeadModel, Segmentation, Segmenter
+from devis.losses import Target, num_entries, total_loss
+from devis.matched import forward_matched
+from devis.model.segmenter import DeVIS, MaskHeadModel
 from devis.parity_kit import Kit
 from devis.parity_networks import (
     Outputs,
@@ -32,8 +24,6 @@ from devis.parity_networks import (
     predictions,
 )
 from vidseg_common.parity_kit import Case, Comparison
-
-Matches = dict[int, list[Match]]
 
 
 def _targets(inputs: dict[str, Tensor]) -> list[Target]:
@@ -50,22 +40,6 @@ def _targets(inputs: dict[str, Tensor]) -> list[Target]:
     ]
 
 
-def _losses(
-    segmentation: Segmentation, matches: Matches, targets: list[Target], settings: LossSettings
-) -> dict[str, Tensor]:
-    """Every term by its name."""
-    detections = segmentation.detections
-    outputs = {
-        layer: LayerOutput(
-            detections.logits[layer],
-            detections.boxes[layer],
-            segmentation.masks[layer].flatten(0, 1) if layer in segmentation.masks else None,
-        )
-        for layer in settings.layers
-    }
-    return all_losses(outputs, matches, targets, max(num_entries(targets), 1), settings)
-
-
 def _loss_outputs(losses: dict[str, Tensor]) -> Outputs:
     """Losses by recorded names: the vector of the sorted names, and its logarithm."""
     values = torch.stack([losses[name].detach() for name in sorted(losses)])
@@ -78,17 +52,16 @@ def run_net_mask_head(case: Case, kit: Kit) -> list[Comparison]:
     """Two padded images through the Mask-Head: validation losses, predictions, masks."""
     cfg, network = network_of(case, kit)
     assert isinstance(network, MaskHeadModel)
-    images, padding = images_of(case, kit)
     targets = _targets(kit.tensors(case))
     settings = replace(loss_settings(cfg), mask_layers=())
-    detections, last = network.def_detr(images, padding), settings.dec_layers - 1
-    pairs = zip(detections.logits, detections.boxes, strict=True)
-    matches = {i: match_images(*both, targets, settings) for i, both in enumerate(pairs)}
-    matched = network.masks(detections, [match.prediction for match in matches[last]])
-    losses = _losses(Segmentation(detections, {last: matched}), matches, targets, settings)
+    images, padding = images_of(case, kit)
+    matched = forward_matched(network, images, padding, targets, settings)
+    detections = matched.segmentation.detections
+    of_matched = matched.segmentation.masks[settings.dec_layers - 1]
+    losses = matched.losses(targets, max(num_entries(targets), 1), settings)
 
     found, queries = predictions(case, cfg, detections)
-    masks = network.masks(detections, list(queries)).view(*queries.shape, *matched.shape[-2:])
+    masks = network.masks(detections, list(queries)).view(*queries.shape, *of_matched.shape[-2:])
     padded = (int(images.shape[-2]), int(images.shape[-1]))
     sizes = case["config"]["sizes_hw"], case["config"]["original_sizes"]
     pasted = paste_masks(masks, padded, *sizes)
@@ -99,59 +72,22 @@ def run_net_mask_head(case: Case, kit: Kit) -> list[Comparison]:
     }
     found |= {f"mask_final{i}": x for i, x in enumerate(pasted)}
     found |= on_the_way(detections) | instance_masks(masks) | _loss_outputs(losses)
-    return compare_recorded(kit, case, found | {"masks_of_matched": matched})
+    return compare_recorded(kit, case, found | {"masks_of_matched": of_matched})
 
 
-def run_train_mask_head(case: Case, kit: Kit) -> list[Comparison]:
-    """Forward and backward of a training step on two padded images."""
-    cfg, network = network_of(case, kit)
-    targets, settings = _targets(kit.tensors(case)), loss_settings(cfg)
-    matches: Matches = {}
-
-    def choose(layer: int, logits: Tensor, boxes: Tensor) -> list[Tensor]:
-        matches[layer] = match_images(logits, boxes, targets, settings)
-        return [match.prediction for match in matches[layer]]
-
-    assert isinstance(network, MaskHeadModel)
-    segmentation = network.train()(*images_of(case, kit), choose)
-    for layer in set(settings.layers) - set(matches):
-        choose(layer, segmentation.detections.logits[layer], segmentation.detections.boxes[layer])
-    return _training_step(case, kit, network, segmentation, matches, targets, settings)
-
-
-def run_train_devis(case: Case, kit: Kit) -> list[Comparison]:
-    """Forward and backward of a training step on a clip."""
+def run_train(case: Case, kit: Kit) -> list[Comparison]:
+    """Forward and backward of a training step, on two padded images or on a clip."""
     cfg, network = network_of(case, kit)
     inputs, settings = kit.tensors(case), loss_settings(cfg)
-    (target,), num_frames = _targets(inputs), len(inputs["clip"])
-    matches: Matches = {}
-
-    def choose(layer: int, logits: Tensor, boxes: Tensor) -> list[Tensor]:
-        matches[layer] = [match_clip(logits[0], boxes[0], target, num_frames, settings)]
-        return [matches[layer][0].prediction[::num_frames]]  # in frame 0 queries are the slots
-
-    assert isinstance(network, DeVIS)
-    segmentation = network.train()(inputs["clip"], None, choose)
-    for layer in set(settings.layers) - set(matches):
-        choose(layer, segmentation.detections.logits[layer], segmentation.detections.boxes[layer])
-    return _training_step(case, kit, network, segmentation, matches, [target], settings)
-
-
-def _training_step(
-    case: Case,
-    kit: Kit,
-    network: Segmenter,
-    segmentation: Segmentation,
-    matches: Matches,
-    targets: list[Target],
-    settings: LossSettings,
-) -> list[Comparison]:
-    """The recorded numbers of a step, from its forward pass on."""
-    losses = _losses(segmentation, matches, targets, settings)
+    is_clip = isinstance(network, DeVIS)
+    images, padding = (inputs["clip"], None) if is_clip else images_of(case, kit)
+    targets = _targets(inputs)
+    matched = forward_matched(network.train(), images, padding, targets, settings)
+    losses = matched.losses(targets, max(num_entries(targets), 1), settings)
     total = total_loss(losses, settings)
     total.backward()
     last = settings.dec_layers - 1
-    masks = segmentation.masks[last]
+    masks = matched.segmentation.masks[last]
     grads: dict[str, Any] = {
         name: parameter.grad
         for name, parameter in network.named_parameters()
@@ -165,7 +101,10 @@ def _training_step(
     found |= {
         "log10_grad_norms": (vector + 1e-12).log10(),
         "text_grad_norm_names": "\n".join(sorted(norms)),
-        "exact_match_prediction": matches[last][0].prediction,
-        "pred_masks": masks.flatten(0, 1) if isinstance(network, DeVIS) else masks,
+        "exact_match_prediction": matched.matches[last][0].prediction,
+        "pred_masks": masks.flatten(0, 1) if is_clip else masks,
     }
     return compare_recorded(kit, case, found)
+
+
+run_train_devis = run_train_mask_head = run_train
