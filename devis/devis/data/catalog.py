@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from vidseg_common.arguments import did_you_mean
@@ -17,11 +17,15 @@ class Entry:
         images: folder of images or of video folders, below the folder of all data sets.
         annotations: its JSON file, below the same folder.
         num_classes: width of the class head.
+        whole: JSON file of a larger set, which serves where the own one is missing.
+        left_out: ids of the videos of the larger set that are not in this one.
     """
 
     images: str
     annotations: str
     num_classes: int
+    whole: str = ""
+    left_out: tuple[int, ...] = ()
 
 
 COCO_CLASSES, YOUTUBE_CLASSES, OVIS_CLASSES = 91, 40, 25
@@ -42,8 +46,11 @@ CATALOG: dict[Kind, dict[str, Entry]] = {
         "yt_vis_train_19": _youtube("Youtube_VIS-2019", "train", "train.json"),
         "yt_vis_val_19": _youtube("Youtube_VIS-2019", "valid", "valid.json"),
         "yt_vis_train_21": _youtube("Youtube_VIS-2021", "train", "instances.json"),
-        "yt_vis_train_21_wo_2975_2359": _youtube(
-            "Youtube_VIS-2021", "train", "instances_wo_2975_2359.json"
+        # Without the two most crowded videos, to fit into memory.
+        "yt_vis_train_21_wo_2975_2359": replace(
+            _youtube("Youtube_VIS-2021", "train", "instances_wo_2975_2359.json"),
+            whole="Youtube_VIS-2021/train/instances.json",
+            left_out=(2975, 2359),
         ),
         "yt_vis_val_21": _youtube("Youtube_VIS-2021", "valid", "instances.json"),
         "yt_vis_val_long": _youtube("Youtube_VIS-long", "valid", "instances.json"),
