@@ -11,16 +11,11 @@ from torchvision.models import ResNet18_Weights, ResNet50_Weights
 
 from stcn.model.network import STCN, NetworkConfig
 from vidseg_common.checkpoint import load_checkpoint
-from vidseg_common.download import download, sha256_of
-from vidseg_common.errors import CheckpointError, DownloadError, UserError
+from vidseg_common.errors import CheckpointError, UserError
+from vidseg_common.hub_file import hub_file
 
 #: torchvision's name of ResNet's first stage and the key encoder's.
 STAGE_NAME = ("layer1.", "res2.")
-#: The same V1 weights under the name that older torchvision releases fetched.
-OLD_NAMES = {
-    "resnet50-0676ba61.pth": "resnet50-19c8e357.pth",
-    "resnet18-f37072fd.pth": "resnet18-5c106cde.pth",
-}
 
 
 def initialise(network: STCN, *, pretrained: bool) -> None:
@@ -66,13 +61,13 @@ def _copy_imagenet(network: STCN) -> None:
             "set pretrained to false for another structure"
         )
     theirs, ours = STAGE_NAME
-    path = imagenet_file(ResNet50_Weights.IMAGENET1K_V1)
+    path = hub_file(ResNet50_Weights.IMAGENET1K_V1.url)
     key_state = {
         ours + name.removeprefix(theirs) if name.startswith(theirs) else name: value
         for name, value in load_checkpoint(path).items()
     }
     _copy_matching(network.key_encoder, key_state, path)
-    path = imagenet_file(ResNet18_Weights.IMAGENET1K_V1)
+    path = hub_file(ResNet18_Weights.IMAGENET1K_V1.url)
     value_state = dict(load_checkpoint(path))
     conv1 = network.value_encoder.conv1.weight
     extra = conv1.new_empty((conv1.shape[0], conv1.shape[1] - 3, *conv1.shape[2:]))
@@ -98,24 +93,3 @@ def _copy_matching(module: nn.Module, state: dict[str, Tensor], path: Path) -> N
             "entries are missing or of another shape); remove it to fetch it again"
         )
     module.load_state_dict({**own, **{n: v for n, v in state.items() if n in own}})
-
-
-def imagenet_file(weights: ResNet18_Weights | ResNet50_Weights) -> Path:
-    """The V1 file in torch's own cache folder, fetched on first use.
-
-    Raises:
-        DownloadError: it cannot be fetched, or what came is another file.
-    """
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    name = weights.url.rsplit("/", 1)[1]
-    for present in (folder / name, folder / OLD_NAMES.get(name, name)):
-        if present.is_file():
-            return present
-    # The name carries the first digits of the file's digest.
-    digest = name.removesuffix(".pth").rsplit("-", 1)[1]
-    unchecked = folder / f"{name}.unchecked"
-    download(unchecked, url=weights.url)
-    if not sha256_of(unchecked).startswith(digest):
-        unchecked.unlink()
-        raise DownloadError(f"{weights.url}: the file's sha256 does not begin with {digest}")
-    return unchecked.replace(folder / name)

@@ -2,11 +2,11 @@ import math
 
 import pytest
 import torch
-from torchvision.models import ResNet18_Weights, resnet18, resnet50
+from torchvision.models import resnet18, resnet50
 
-from stcn import initialise as module
-from stcn.initialise import imagenet_file, initialise
+from stcn.initialise import initialise
 from stcn.model.network import STCN, NetworkConfig
+from vidseg_common import hub_file as module
 from vidseg_common.errors import CheckpointError, DownloadError, UserError
 
 FILES = {"resnet50-0676ba61.pth": resnet50, "resnet18-f37072fd.pth": resnet18}
@@ -87,12 +87,6 @@ def test_value_encoder_without_imagenet():
     assert torch.equal(network.value_encoder.bn1.weight, torch.ones(64))
 
 
-def test_old_file_names_are_found(cache):
-    old = cache / "resnet18-5c106cde.pth"
-    old.write_bytes(b"x")
-    assert imagenet_file(ResNet18_Weights.IMAGENET1K_V1) == old
-
-
 def test_other_structures_have_no_imagenet_weights(network):
     with pytest.raises(UserError, match="set pretrained to false"):
         initialise(STCN(network.config), pretrained=True)
@@ -101,20 +95,6 @@ def test_other_structures_have_no_imagenet_weights(network):
 def test_missing_file_is_fetched(cache):
     with pytest.raises(DownloadError, match="no network in tests"):
         initialise(STCN(), pretrained=True)
-
-
-def test_fetched_file_must_have_the_digest_of_its_name(cache, monkeypatch):
-    monkeypatch.setattr(module, "download", lambda target, *, url: target.write_bytes(b"foreign"))
-    with pytest.raises(DownloadError, match="does not begin with f37072fd"):
-        imagenet_file(ResNet18_Weights.IMAGENET1K_V1)
-    assert list(cache.iterdir()) == []
-
-
-def test_fetched_file_gets_its_name(cache, monkeypatch):
-    monkeypatch.setattr(module, "download", lambda target, *, url: target.write_bytes(b"right"))
-    monkeypatch.setattr(module, "sha256_of", lambda path: "f37072fd" + "0" * 56)
-    path = imagenet_file(ResNet18_Weights.IMAGENET1K_V1)
-    assert path == cache / "resnet18-f37072fd.pth" and path.read_bytes() == b"right"
 
 
 def test_foreign_file_in_the_cache(cache):
