@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from devis.model.attention import MSDeformAttn
 from devis.model.boxes import add_logits, inverse_sigmoid
+from devis.model.checkpointing import Checkpointed
 from devis.ops.ms_deform_attn import Shapes
 
 
@@ -104,7 +105,7 @@ class DecoderLayer(nn.Module):
         return self.norm3(x + self.dropout(inner))
 
 
-class Decoder(nn.Module):
+class Decoder(Checkpointed):
     """The layers of a decoder; each may refine the references of the next one.
 
     Args:
@@ -157,7 +158,7 @@ class Decoder(nn.Module):
             ratios = valid_ratios[: len(x)].repeat(1, 1, reference.shape[-1] // 2)  # B, L, r
             levels = reference[:, :, None] * ratios[:, None]  # B, N, L, r
             levels = levels.view(len(memory), -1, *levels.shape[2:])
-            x = layer(x, query_pos, levels, memory, shapes, padding)
+            x = self.run(layer, x, query_pos, levels, memory, shapes, padding)
             reference = self._refine(index, x, reference)
             states.append(x)
             references.append(reference)

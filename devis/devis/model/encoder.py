@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from devis.model.attention import MSDeformAttn
+from devis.model.checkpointing import Checkpointed
 from devis.ops.ms_deform_attn import Shapes
 
 
@@ -75,7 +76,7 @@ def pixel_centres(shapes: Shapes, valid_ratios: Tensor) -> Tensor:
     return torch.cat(centres, 1)[:, :, None] * valid_ratios[:, None]
 
 
-class Encoder(nn.Module):
+class Encoder(Checkpointed):
     """The layers of an encoder.
 
     Args:
@@ -105,5 +106,5 @@ class Encoder(nn.Module):
         """
         reference = pixel_centres(shapes, valid_ratios)
         for layer in self.layers:
-            x = layer(x, pos, reference, shapes, padding)
+            x = self.run(layer, x, pos, reference, shapes, padding)
         return x

@@ -6,14 +6,16 @@ Letters: B images, C channels, H and W size of the image.
 from __future__ import annotations
 
 import torchvision
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import FrozenBatchNorm2d
+
+from devis.model.checkpointing import Checkpointed
 
 #: Channels of the stages /4, /8, /16 and /32.
 CHANNELS = (256, 512, 1024, 2048)
 
 
-class ResNet(nn.Module):
+class ResNet(Checkpointed):
     """ResNet v1.5 without its classifier; batch normalisation, stem and first stage are frozen.
 
     Args:
@@ -47,6 +49,7 @@ class ResNet(nn.Module):
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         stages = []
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = layer(x)
+            for block in layer:
+                x = self.run(block, x)
             stages.append(x)
         return stages

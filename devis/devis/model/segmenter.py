@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from devis.model.checkpointing import Checkpointed
 from devis.model.detector import DeformableDETR, Detections
 from devis.model.mask_head import BoxAttention, MaskHead, conv_head_3d
 from devis.model.settings import ModelSettings
@@ -35,7 +36,7 @@ class Segmentation:
     masks: dict[int, Tensor]
 
 
-class Segmenter(nn.Module):
+class Segmenter(Checkpointed):
     """What image and clip models with masks have in common.
 
     Args:
@@ -138,7 +139,7 @@ class MaskHeadModel(Segmenter):
         queries = hidden.new_zeros(len(hidden), most, hidden.shape[-1])
         queries[kept] = torch.cat([h[i] for h, i in zip(hidden, chosen, strict=True)])
         maps = [found[kept] for found in self.attention_maps(detections, queries)]
-        return self.mask_head(self.mask_features(detections), maps, owner)
+        return self.run(self.mask_head, self.mask_features(detections), maps, owner)
 
 
 class DeVIS(Segmenter):
@@ -164,7 +165,7 @@ class DeVIS(Segmenter):
             for found in self.attention_maps(detections, queries)
         ]
         owner = torch.arange(frames, device=hidden.device).repeat(len(slots))
-        out = self.mask_head(self.mask_features(detections), maps, owner)
+        out = self.run(self.mask_head, self.mask_features(detections), maps, owner)
         out = out.unflatten(0, (len(slots), frames))  # n, T, c, H, W
         if hasattr(self, "conv_head_3d"):
             return self.conv_head_3d(out.transpose(1, 2))[:, 0]

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from devis.model.checkpointing import Checkpointed
+
 
 @dataclass(frozen=True)
 class SwinSizes:
@@ -176,7 +178,7 @@ class PatchMerging(nn.Module):
         return self.reduction(self.norm(torch.cat(phases, -1)))
 
 
-class Stage(nn.Module):
+class Stage(Checkpointed):
     """Blocks at one resolution, and the merging that leads to the next one.
 
     Args:
@@ -203,7 +205,7 @@ class Stage(nn.Module):
         height, width = (side + -side % self.window for side in x.shape[1:3])
         mask = shift_mask(height, width, self.window, x.device)
         for block in self.blocks:
-            x = block(x, mask)
+            x = self.run(block, x, mask)
         return x, x if self.downsample is None else self.downsample(x)
 
 
