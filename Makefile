@@ -28,6 +28,9 @@ $(STAMP):
 	rm -f $(VENV)/.ready-*
 	touch $@
 
+# Stops with what to type where a variable is missing: $(call need,NAME,example).
+need = $(if $($(1)),,$(error $(1) is missing: make $@ $(1)=$(2)))
+
 demo: setup  ## Segment the built-in sample, or your own video [VIDEO=clip.mp4 MASK=first.png OUT=runs/demo]
 	$(BIN)/stcn demo -o $(or $(OUT),runs/demo) $(if $(VIDEO),--video '$(VIDEO)') \
 	  $(foreach m,$(MASK),--mask '$(m)') $(if $(TRUTH),--truth '$(TRUTH)')
@@ -89,7 +92,7 @@ eval-stcn-demo: setup  ## Score the shipped small network on DAVIS 2016 [DAVIS=f
 	$(RUN) benchmarks/demo_davis2016.py --davis '$(DAVIS)' $(ARGS)
 
 predict-stcn: setup  ## Segment a video [VIDEO=clip.mp4 MASK=first.png OUT=runs/predict ARGS=...]
-	$(BIN)/stcn predict '$(VIDEO)' $(foreach m,$(MASK),--mask '$(m)') -o $(or $(OUT),runs/predict) $(ARGS)
+	$(call need,VIDEO,clip.mp4)$(BIN)/stcn predict '$(VIDEO)' $(foreach m,$(MASK),--mask '$(m)') -o $(or $(OUT),runs/predict) $(ARGS)
 
 parity-stcn: setup  ## Compare with recorded numbers of the original [KIT=folder]
 	$(RUN) -m stcn.parity $(KIT)
@@ -124,7 +127,7 @@ eval-stemseg: setup  ## Segment and score a data set [DATASET=davis MODEL=davis.
 	  -o '$(abspath $(or $(OUT),runs/stemseg-$(or $(DATASET),davis)))' $(ARGS)
 
 predict-stemseg: setup  ## Find and track objects in a video [VIDEO=clip.mp4 OUT=runs/predict ARGS=...]
-	$(BIN)/stemseg predict '$(VIDEO)' -o $(or $(OUT),runs/predict) $(ARGS)
+	$(call need,VIDEO,clip.mp4)$(BIN)/stemseg predict '$(VIDEO)' -o $(or $(OUT),runs/predict) $(ARGS)
 
 parity-stemseg: setup  ## Compare with recorded numbers of the original [KIT=folder]
 	$(RUN) -m stemseg.parity $(KIT)
@@ -150,8 +153,9 @@ eval-stmask: setup  ## Segment and score a data set [MODEL=weights/x.pth CONFIG=
 	$(BIN)/stmask eval --trained_model '$(or $(MODEL),weights/STMask_plus_resnet50.pth)' $(if $(CONFIG),--config $(CONFIG)) \
 	  --mask_det_file '$(or $(OUT),runs/stmask/results.json)' $(ARGS)
 
-predict-stmask: setup  ## Find, classify and track objects in a video [VIDEO=clip.mp4 OUT=runs/predict ARGS=...]
-	$(BIN)/stmask predict '$(VIDEO)' -o $(or $(OUT),runs/predict) $(ARGS)
+predict-stmask: setup  ## Find, classify and track objects in a video [VIDEO=clip.mp4 MODEL=weights/x.pth OUT=runs/predict ARGS=...]
+	$(call need,VIDEO,clip.mp4)$(BIN)/stmask predict '$(VIDEO)' -o '$(or $(OUT),runs/predict)' \
+	  --model '$(or $(MODEL),weights/STMask_plus_resnet50.pth)' $(ARGS)
 
 viewer-stmask: setup  ## Show result files in the browser, at port 6337 [ARGS=...]
 	$(BIN)/stmask viewer $(ARGS)

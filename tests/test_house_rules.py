@@ -191,6 +191,15 @@ def test_the_rules_themselves(rule, bad, good):
     assert not list(find(rule, good))
 
 
+def test_tests_give_the_number_of_threads_back():
+    """Else the speed of a test depends on which others ran before it."""
+    texts = {p: p.read_text("utf-8") for p in FILES if p.name == "conftest.py"}
+    assert any("set_num_threads(" in text for text in texts.values())
+    for path, text in texts.items():
+        kept = text.count("torch.get_num_threads()")
+        assert text.count("torch.set_num_threads(") == 2 * kept, path
+
+
 @pytest.mark.parametrize(
     ("line", "is_private"),
     [

@@ -120,6 +120,17 @@ def test_several_gpus_start_several_processes() -> None:
     assert "torchrun" not in make("-n", "train-stcn")
 
 
+@pytest.mark.parametrize("method", ["stcn", "stemseg", "stmask"])
+def test_a_prediction_without_a_video_says_what_to_type(method: str) -> None:
+    with pytest.raises(AssertionError, match=f"make predict-{method} VIDEO=clip.mp4"):
+        make("-n", f"predict-{method}")
+
+
+def test_prediction_of_stmask_takes_weights() -> None:
+    words = " ".join(make("-n", "predict-stmask", "VIDEO=a b.mp4", "MODEL=m.pth").split())
+    assert "predict 'a b.mp4' -o 'runs/predict' \\ --model 'm.pth'" in words
+
+
 def test_variables_reach_the_commands() -> None:
     plan = make("-n", "predict-stcn", "VIDEO=a b.mp4", "MASK=0=x.png 7=y.png", "OUT=o")
     assert "predict 'a b.mp4' --mask '0=x.png' --mask '7=y.png' -o o" in plan

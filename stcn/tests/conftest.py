@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +30,13 @@ TINY = NetworkConfig(
 )
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread():
-    """Tiny networks gain nothing from more threads, and the machine may be busy."""
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tiny networks gain nothing from more threads; tests of other methods get theirs back."""
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def build_network(config: NetworkConfig, seed: int = 1) -> STCN:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,13 @@ TO_PASCAL = {1: 1, 2: 4, 3: 7, 4: 15, 5: 7, 6: 14, 7: 8, 8: 10}
 TO_MAPILLARY = {1: 56, 2: 20, 3: 20, 4: 20, 5: 56, 6: 56, 7: 20, 8: 20}
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    """Tiny networks gain nothing from more threads, and the machine may be busy."""
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tiny networks gain nothing from more threads; tests of other methods get theirs back."""
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -22,8 +22,8 @@ from vidseg_common.errors import UserError
 from vidseg_common.video_images import IMAGE_SUFFIXES
 
 PORT = 6337
-PAGES = Path(__file__).resolve().parent.parent / "web"
-"""The pages, beside the package in the repository."""
+PAGES = Path(__file__).resolve().parent / "pages"
+"""The pages, which are files of the package."""
 
 _IMAGE = re.compile(r"/image(\d{1,18})")
 _NAMED_PAGES = {"/": "index.html", "/viewer": "viewer.html", "/iou": "iou.html"}

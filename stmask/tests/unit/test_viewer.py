@@ -54,6 +54,15 @@ def test_pages(site, target, name):
     assert found.kind == ("text/javascript" if name.endswith(".js") else "text/html; charset=utf-8")
 
 
+def test_an_installed_package_has_the_pages():
+    wheel = pytest.importorskip("hatchling.builders.wheel")
+    root = Path(__file__).parents[2]
+    packed = {x.distribution_path for x in wheel.WheelBuilder(str(root)).recurse_included_files()}
+    pages = {path.name for path in PAGES.iterdir()}
+    assert {"index.html", "viewer.html", "iou.html", "viewer.js", "rle.js", "style.css"} <= pages
+    assert {f"stmask/pages/{name}" for name in pages} <= packed
+
+
 def test_images_by_number_and_by_name(site):
     assert site.answer("/image12").body == site.images / "000000000012.jpg"
     assert site.answer("/image0").status == HTTPStatus.NOT_FOUND
