@@ -269,6 +269,12 @@ def bench_video(args: argparse.Namespace, case: Case) -> list[Row]:
     return compare(Runs(case, args.min_dim), frames, PRECISIONS, args.repeat)
 
 
+def bench_video_published(args: argparse.Namespace) -> list[Row]:
+    """Whole videos at the size of the published results, whatever the size of other sections."""
+    rows = bench_video(argparse.Namespace(**vars(args) | {"min_dim": None}), CASES[0])
+    return [row | {"case": f"{row['case']}, published size"} for row in rows]
+
+
 def bench_stages(args: argparse.Namespace) -> list[Row]:
     """Parts of a clip: features, decoders, clustering, output."""
     _, frames = read_frames(args, 12)
@@ -378,6 +384,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "video": lambda args: bench_video(args, CASES[0]),
     "video_full": lambda args: bench_video(args, CASES[1]),
     "video_davis": lambda args: bench_video(args, CASES[2]),
+    "video_published": bench_video_published,
     "memory": bench_memory,
     "gpu": bench_gpu,
 }

@@ -175,7 +175,6 @@ def bench_frames(args: argparse.Namespace) -> list[Row]:
 
 
 def _frames_row(variant: str, top_k: int, name: str, run: Run, plain: Run) -> Row:
-    memory = run.predictor.tracker.memory
     return {
         "variant": variant,
         "candidates": top_k,
@@ -185,10 +184,16 @@ def _frames_row(variant: str, top_k: int, name: str, run: Run, plain: Run) -> Ro
         "cpu_seconds": run.cpu_seconds,
         "cpu_ratio": plain.cpu_seconds / run.cpu_seconds,
         "shown": float(np.mean([len(result) for result in run.results])),
-        "remembered": 0 if memory is None else len(memory),
+        "remembered": remembered(run.predictor),
         **agreement(run.results, plain.results),
         "stages": run.stages,
     }
+
+
+def remembered(predictor: Predictor) -> int:
+    """Entries of the memory after the last frame."""
+    memory = predictor.tracker.memory
+    return 0 if memory is None else len(memory)
 
 
 def agreement(results: list[FrameResult], others: list[FrameResult]) -> Row:
@@ -217,6 +222,8 @@ def bench_memory(args: argparse.Namespace) -> list[Row]:
     torch.manual_seed(0)
     sizes = {"stem_width": 16, "fpn_channels": 64, "temporal_channels": (64, 64, 128)}
     network = STMask(NetworkSettings(**sizes)).eval()  # type: ignore[arg-type]
+    for weights in (x for x in network.parameters() if x.ndim == 4):
+        torch.nn.init.kaiming_normal_(weights, nonlinearity="relu")  # masks that are not empty
     video = generate_video(3, 40, 90, 160, 2).frames
     rows = []
     for what, threshold in (("instances", 0.0), ("none", 1.0)):
@@ -224,7 +231,7 @@ def bench_memory(args: argparse.Namespace) -> list[Row]:
             image_size=(128, 64),
             nms_top_k=5,
             nms_conf_thresh=threshold,
-            eval_conf_thresh=0.0,
+            eval_conf_thresh=-1.0,  # all that is remembered is shown
             max_memory=50,
         )
         predictor = Predictor(network, settings)
@@ -241,6 +248,7 @@ def bench_memory(args: argparse.Namespace) -> list[Row]:
                 "video": what,
                 "frames": args.memory_frames,
                 "shown": shown / args.memory_frames,
+                "remembered": remembered(predictor),
                 "rss_warm_mb": float(warm[0, 1]),
                 "rss_end_mb": float(points[-1, 1]),
                 "slope_mb_per_100_frames": 100 * float(np.polyfit(*warm.T, 1)[0]),

@@ -62,7 +62,7 @@ def clustering(records: Records) -> str:
 
 def video(records: Records) -> str:
     """Whole videos."""
-    sections = ("video", "video_full", "video_davis")
+    sections = ("video", "video_full", "video_davis", "video_published")
     return _videos([row for name in sections for row in records.stemseg.get(name, [])])
 
 
