@@ -5,6 +5,7 @@ Letters: N pairs, H and W of the padded batch, G objects of a frame.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -84,7 +85,7 @@ class TrainingBatch:
         )
 
 
-def _each(targets: FrameTargets, change: Any) -> dict[str, Tensor]:
+def _each(targets: FrameTargets, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
     """What `change` makes of every tensor, by field."""
     values = {field.name: getattr(targets, field.name) for field in fields(targets)}
     return {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
