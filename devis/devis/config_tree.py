@@ -379,6 +379,11 @@ class Viz:
     SAVE_MERGED_TRACKS: bool = False
     VIDEO_NAMES: str = ""
 
+    def wants(self, video: str) -> bool:
+        """Whether the video of a name is among those to draw."""
+        names = [name.strip() for name in self.VIDEO_NAMES.split(",") if name.strip()]
+        return not names or video in names
+
 
 @dataclass(frozen=True)
 class Test:

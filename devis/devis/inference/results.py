@@ -19,11 +19,13 @@ class TrackResult:
     """One instance of a video.
 
     Attributes:
+        number: among all tracks of the video, those that were dropped included; from 0.
         score: of the whole track.
         label: its class, from 1.
         frames: what was seen of it in every frame, None where it was not (surely enough).
     """
 
+    number: int
     score: float
     label: int
     frames: list[Seen | None]
@@ -50,7 +52,7 @@ def finish(tracks: Iterable[Sequence[Seen | None]], settings: ClipTracking) -> l
         settings: thresholds and policies.
     """
     results = []
-    for frames in tracks:
+    for number, frames in enumerate(tracks):
         kept = [s if s and s.score >= settings.MIN_FRAME_SCORE else None for s in frames]
         seen = [s for s in kept if s is not None]
         if not seen or len(seen) < settings.MIN_DETECTIONS:
@@ -59,7 +61,7 @@ def finish(tracks: Iterable[Sequence[Seen | None]], settings: ClipTracking) -> l
         average = np.mean if settings.FINAL_SCORE_POLICY == "mean" else np.median
         score = float(average(scores))
         if not settings.MIN_TRACK_SCORE or score > settings.MIN_TRACK_SCORE:
-            results.append(TrackResult(score, _label(seen, settings), kept))
+            results.append(TrackResult(number, score, _label(seen, settings), kept))
     return results
 
 

@@ -8,7 +8,7 @@ lengths; probabilities are held for the frames of the next overlap only.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -49,10 +49,12 @@ class Track:
 
     Attributes:
         frames: what was seen of it in every frame so far; None where it was not.
+        parts: the clips that it is made of: number of the clip and of the prediction there.
         ended: no further clip continues it.
     """
 
     frames: list[Seen | None]
+    parts: list[tuple[int, int]] = field(default_factory=list)
     ended: bool = False
 
     @property
@@ -85,23 +87,29 @@ class ClipTracker:
         self.costs: Costs = []
         self._held: list[FrameMasks] = []
         self._length = 0
+        self._clips = 0
 
-    def step(self, clip: ClipOutput, start: int = 0) -> None:
+    def step(self, clip: ClipOutput, start: int = 0) -> list[list[Seen]]:
         """Adds a clip.
 
         Args:
             clip: of the next frames; all but the first clip begin with frames of the one before.
             start: frames of the clip before the overlap; other than 0 for the last one only.
+
+        Returns:
+            Every prediction of the clip, frame by frame.
         """
         seen = self._seen(clip, start)
         num_frames, covered = len(clip.scores), start + self.overlap
         if not self.tracks:
-            self.tracks = [Track(list(frames)) for frames in seen]
+            self.tracks = [Track(list(f), [(0, column)]) for column, f in enumerate(seen)]
             self._length = num_frames
         else:
             self._join(seen, start, covered)
             self._length += num_frames - covered
+        self._clips += 1
         self._forget()
+        return seen
 
     def _join(self, seen: list[list[Seen]], start: int, covered: int) -> None:
         """Continues tracks with those of a clip, starts new ones, ends those without."""
@@ -114,12 +122,13 @@ class ClipTracker:
             self.costs.append(cost)
             for row, column in zip(*linear_sum_assignment(cost), strict=True):
                 self._merge(rows[row], seen[columns[column]], covered)
+                rows[row].parts.append((self._clips, columns[column]))
                 matched.add(columns[column])
         new_length = self._length + len(seen[0]) - covered
         for column, frames in enumerate(seen):
             if column not in matched:
                 before: list[Seen | None] = [None] * (self._length - covered)
-                self.tracks.append(Track(before + list(frames)))
+                self.tracks.append(Track(before + list(frames), [(self._clips, column)]))
         for track in self.tracks:
             missing = new_length - len(track.frames)
             if missing:
