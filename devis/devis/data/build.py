@@ -5,20 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from devis.config import Config
-from devis.data.catalog import find
+from devis.config import Config, num_classes
+from devis.data.catalog import JOINT, find
 from devis.data.clip_augment import ClipAugmenter, Distortion
+from devis.data.image_augment import ImageAugmenter
+from devis.data.image_clips import ImageClips, Joined, map_of
+from devis.data.images import TrainImages, ValImages
 from devis.data.items import ClipItem, ImageItem, SampleKey, TrainSet, to_target
 from devis.data.opening import OpenSet, open_set
 from devis.data.video_clips import ClipRules, VideoClips
+from vidseg_common.errors import ConfigError
 
 __all__ = [
     "ClipItem",
     "ImageItem",
     "SampleKey",
+    "ValImages",
     "ValVideo",
     "to_target",
     "train_dataset",
+    "val_images",
     "val_videos",
 ]
 
@@ -42,7 +48,9 @@ class ValVideo:
     files: tuple[Path, ...]
 
 
-def train_dataset(cfg: Config, *, progress: bool = False) -> TrainSet[ClipItem]:
+def train_dataset(
+    cfg: Config, *, progress: bool = False
+) -> TrainSet[ClipItem] | TrainSet[ImageItem]:
     """The training set of a configuration.
 
     Args:
@@ -50,13 +58,38 @@ def train_dataset(cfg: Config, *, progress: bool = False) -> TrainSet[ClipItem]:
         progress: show a bar on stderr while annotations are read.
 
     Raises:
-        ConfigError: an unknown data set.
+        ConfigError: an unknown data set, one with other classes than the validation set, or one
+            that images cannot be added to.
         DatasetError: a file is missing or wrong; the message names it.
     """
-    opened = _open(cfg, cfg.DATASETS.TRAIN_DATASET, "DATASETS.TRAIN_DATASET", progress=progress)
+    sets = cfg.DATASETS
+    _check_classes(cfg)
+    categories = map_of(sets.TRAIN_DATASET) if _is_joint(cfg) else None
+    opened = _open(cfg, sets.TRAIN_DATASET, "DATASETS.TRAIN_DATASET", progress=progress)
+    if sets.TYPE == "coco":
+        augmenter = ImageAugmenter(cfg.INPUT.SCALE_FACTOR_TRAIN)
+        return TrainImages(opened, augmenter, with_masks=cfg.MODEL.MASK_ON)
     videos = VideoClips(opened, clip_rules(cfg))
-    videos.check_exist()
-    return videos
+    if categories is None:
+        return videos
+    images = open_set("coco", "COCO", JOINT, Path(sets.DATA_PATH), progress=progress)
+    return Joined([ImageClips(images, clip_rules(cfg), categories), videos])
+
+
+def _is_joint(cfg: Config) -> bool:
+    return cfg.DATASETS.TYPE == "vis" and cfg.DATASETS.DEVIS.COCO_JOINT_TRAINING
+
+
+def _check_classes(cfg: Config) -> None:
+    """The class head is as wide as the validation set needs (spec 3)."""
+    sets = cfg.DATASETS
+    train = find(sets.TYPE, sets.TRAIN_DATASET, "DATASETS.TRAIN_DATASET").num_classes
+    val = num_classes(cfg)
+    if train != val:
+        raise ConfigError(
+            f"DATASETS.TRAIN_DATASET {sets.TRAIN_DATASET} has {train} classes, "
+            f"DATASETS.VAL_DATASET {sets.VAL_DATASET} has {val}; expected sets of the same classes"
+        )
 
 
 def clip_rules(cfg: Config) -> ClipRules:
@@ -91,6 +124,17 @@ def val_videos(cfg: Config) -> list[ValVideo]:
         )
         for video in opened.data.videos
     ]
+
+
+def val_images(cfg: Config) -> ValImages:
+    """The validation images at test size, with their instances where these are public.
+
+    Raises:
+        ConfigError: an unknown data set.
+        DatasetError: a file is missing or wrong; the message names it.
+    """
+    sizes = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
+    return ValImages(open_val(cfg), *sizes, with_masks=cfg.MODEL.MASK_ON)
 
 
 def open_val(cfg: Config) -> OpenSet:

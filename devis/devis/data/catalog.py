@@ -61,6 +61,14 @@ CATALOG: dict[Kind, dict[str, Entry]] = {
     },
 }
 
+#: COCO images for training on images and videos together: those of the published models, and the
+#: ones they were chosen from, which serve where the own list is missing.
+JOINT = replace(
+    _coco("train2017"),
+    annotations="COCO/annotations/coco_keepfor_ytvis19.json",
+    whole="COCO/annotations/instances_train2017.json",
+)
+
 
 def find(kind: Kind, name: str, key: str) -> Entry:
     """The data set of a name.

@@ -57,7 +57,7 @@ def clip_target(sample: ClipSample, *, boxes_from_masks: bool) -> ClipTarget:
     """
     height, width = sample.size
     scale = np.array([width, height, width, height], np.float32)
-    boxes, valid = _centred(sample.boxes) / scale, sample.valid.copy()
+    boxes, valid = centred(sample.boxes) / scale, sample.valid.copy()
     area = np.zeros(valid.shape, np.int64)
     centroids = np.zeros((*valid.shape, 2), np.float32)
     for t, i in np.argwhere(valid):
@@ -69,7 +69,7 @@ def clip_target(sample: ClipSample, *, boxes_from_masks: bool) -> ClipTarget:
         centroids[t, i] = [int(columns.mean()), int(rows.mean())] / scale[:2]
         if boxes_from_masks:
             ends = [columns.min(), rows.min(), columns.max(), rows.max()]
-            boxes[t, i] = _centred(np.array(ends, np.float32)) / scale
+            boxes[t, i] = centred(np.array(ends, np.float32)) / scale
     kept = np.flatnonzero(valid.any(0))
     filled = np.stack(
         [_filled(boxes[:, i], valid[:, i]) for i in kept] or [np.zeros((0, 4), np.float32)]
@@ -85,7 +85,7 @@ def clip_target(sample: ClipSample, *, boxes_from_masks: bool) -> ClipTarget:
     )
 
 
-def _centred(boxes: Floats) -> Floats:
+def centred(boxes: Floats) -> Floats:
     """(..., 4) corners to centre, width and height."""
     left, top, right, bottom = np.moveaxis(boxes, -1, 0)
     parts = [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]

@@ -28,7 +28,7 @@ class Padded(NamedTuple):
     mask: Tensor
 
 
-def target_size(height: int, width: int, shorter: int, longest: int | None) -> tuple[int, int]:
+def target_size(height: int, width: int, shorter: int, longest: float | None) -> tuple[int, int]:
     """Height and width after resizing; the rounding is that of the published results.
 
     Args:
@@ -39,7 +39,7 @@ def target_size(height: int, width: int, shorter: int, longest: int | None) -> t
     """
     short, long = sorted((height, width))
     if longest is not None and shorter * long / short > longest:
-        shorter = round(longest * short / long)
+        shorter = max(round(longest * short / long), 1)
     if short == shorter:
         return height, width
     other = int(shorter * long / short)
@@ -57,12 +57,16 @@ def preprocess(image: NDArray[np.uint8], shorter: int, longest: int | None) -> T
     Returns:
         (3, h, w) float32, normalised.
     """
-    before = image.shape[0], image.shape[1]
-    height, width = target_size(*before, shorter, longest)
-    if (height, width) != before:
-        resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-        image = np.asarray(resized)
-    return normalise(image)
+    size = target_size(image.shape[0], image.shape[1], shorter, longest)
+    return normalise(stretch(image, size))
+
+
+def stretch(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """An image (H, W, 3) of another height and width, bilinear and without aliasing."""
+    if image.shape[:2] == size:
+        return image
+    resized = Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR)
+    return np.asarray(resized)
 
 
 def normalise(image: NDArray[np.uint8]) -> Tensor:

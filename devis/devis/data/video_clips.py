@@ -83,7 +83,8 @@ class VideoClips(TrainSet[ClipItem]):
         rules: how clips are made.
 
     Raises:
-        DatasetError: there are no annotations, or some have no masks.
+        DatasetError: there are no annotations, or none has a mask, or the first frame of a video
+            does not exist.
     """
 
     def __init__(self, opened: OpenSet, rules: ClipRules) -> None:
@@ -98,6 +99,8 @@ class VideoClips(TrainSet[ClipItem]):
             for start in training_starts(length, rules.num_frames, each_frame=rules.each_frame)
         ]
         self._starts = np.array(starts, np.int64)
+        first = ((f"video {video.name}", video.files[0]) for video in self.videos)
+        check_exist(self.file, self.images, first)
 
     def __len__(self) -> int:
         """Number of frames that may start a clip."""
@@ -119,15 +122,6 @@ class VideoClips(TrainSet[ClipItem]):
         where = f"video {video.name}, frame {index}"
         image = load_image(Path(self.images / video.files[index]), video.size, where)
         return np.ascontiguousarray(image[..., ::-1]) if self.rules.bgr else image
-
-    def check_exist(self) -> None:
-        """Makes sure that the first frame of every video exists.
-
-        Raises:
-            DatasetError: some do not.
-        """
-        names = ((f"video {video.name}", video.files[0]) for video in self.videos)
-        check_exist(self.file, self.images, names)
 
 
 def _videos(opened: OpenSet) -> Iterator[TrainVideo]:
