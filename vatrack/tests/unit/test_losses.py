@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vatrack.losses.batch import FrameTargets, TrainingBatch
+from vatrack.losses.batch import FrameTargets, PairSample, TrainingBatch, collate
 from vatrack.losses.embeddings import auxiliary_loss, make_pairs, track_loss
 from vatrack.losses.masks import mask_targets
 from vatrack.losses.settings import HeadWeights, LossSettings, TrackSettings
@@ -144,7 +144,7 @@ def test_weights_of_heads():
     network, batch = tiny("vatrack2bbox"), batch_of("vatrack2bbox")
     once = losses_of(network, batch)
     twice = losses_of(network, batch, replace(LossSettings(), weights=HeadWeights(amodal_mask=2)))
-    ratio = {name: float(twice[name].sum() / once[name].sum()) for name in once}
+    ratio = {name: (twice[name].sum() / once[name].sum()).item() for name in once}
     assert ratio.pop("loss_amodal_mask") == pytest.approx(2)
     assert all(value == pytest.approx(1) or value != value for value in ratio.values())
 
@@ -218,3 +218,20 @@ def test_mask_targets_of_a_box_beside_its_object():
     assert found[0].all() and not found[2].any()
     assert found[1, :, :14].all() and not found[1, :, 14:].any()
     assert mask_targets(boxes[:0], torch.zeros(0).long(), masks, 28).shape == (0, 28, 28)
+
+
+def test_collate_pads_to_the_largest():
+    small = targets_of(*SOME, "vatrack")
+    large = replace(small, masks=torch.ones(2, 96, 64, dtype=torch.uint8), amodal_masks=None)
+    frames = [(torch.ones(3, *SIZE), small), (torch.ones(3, 96, 64), large)]
+    bare = replace(small, masks=None, amodal_masks=None)
+    batch = collate([PairSample(*frame, frames[0][0], bare, name="x") for frame in frames])
+    assert batch.images.shape == (2, 3, 96, 96) and batch.ref_images.shape == (2, 3, *SIZE)
+    assert batch.images.sum() == 2 * 3 * 64 * 96 and batch.names == ("x", "x")
+    assert [t.masks.shape for t in batch.targets] == [(2, 96, 96)] * 2
+    assert batch.targets[1].masks[:, :, 64:].sum() == 0
+    assert batch.targets[0].amodal_masks.shape == (2, 96, 96)
+    assert batch.targets[1].amodal_masks is None and batch.ref_targets[0].masks is None
+    moved = batch.to("cpu")
+    assert torch.equal(moved.targets[0].boxes, small.boxes)
+    assert moved.targets[0].img_shape == SIZE

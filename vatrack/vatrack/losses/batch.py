@@ -5,11 +5,12 @@ Letters: N pairs, H and W of the padded batch, G objects of a frame.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -44,6 +45,25 @@ class FrameTargets:
     def pin_memory(self) -> FrameTargets:
         """A copy in page-locked memory."""
         return replace(self, **_each(self, Tensor.pin_memory))
+
+
+@dataclass(frozen=True)
+class PairSample:
+    """One pair of frames of a video, each padded as its own size asks for.
+
+    Attributes:
+        image: (3, h, w) float32 key frame, normalised and padded.
+        target: its objects, masks (G, h, w).
+        ref_image: (3, h', w') float32 reference frame.
+        ref_target: its objects.
+        name: of the key frame, for messages.
+    """
+
+    image: Tensor
+    target: FrameTargets
+    ref_image: Tensor
+    ref_target: FrameTargets
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,6 +103,30 @@ class TrainingBatch:
             tuple(target.pin_memory() for target in self.ref_targets),
             self.names,
         )
+
+
+def collate(samples: Sequence[PairSample]) -> TrainingBatch:
+    """One batch of pairs; images and masks get zeros right and below up to the largest."""
+    images, targets = _together([(sample.image, sample.target) for sample in samples])
+    ref_images, ref_targets = _together([(s.ref_image, s.ref_target) for s in samples])
+    names = tuple(sample.name for sample in samples)
+    return TrainingBatch(images, targets, ref_images, ref_targets, names)
+
+
+def _together(
+    frames: Sequence[tuple[Tensor, FrameTargets]],
+) -> tuple[Tensor, tuple[FrameTargets, ...]]:
+    height, width = (max(image.shape[axis] for image, _ in frames) for axis in (1, 2))
+
+    def grow(values: Tensor) -> Tensor:
+        return F.pad(values, (0, width - values.shape[-1], 0, height - values.shape[-2]))
+
+    targets = []
+    for _, target in frames:
+        masks = {name: getattr(target, name) for name in ("masks", "amodal_masks")}
+        grown = {name: grow(mask) for name, mask in masks.items() if mask is not None}
+        targets.append(replace(target, **grown))
+    return torch.stack([grow(image) for image, _ in frames]), tuple(targets)
 
 
 def _each(targets: FrameTargets, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
