@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from stmask.benchmark_data import EvalSet, check_images
+from stmask.finished import FinishedVideos
 from stmask.inference.postprocess import FrameResult
 from stmask.inference.predictor import Predictor
 from stmask.outputs.youtube_vis import VideoTracks
@@ -37,7 +38,9 @@ class Plan:
         max_images: stop after so many images; None runs all.
         prefetch: frames read ahead in a thread.
         progress: show a bar on stderr.
-        on_frame: called for every frame, such as to draw it.
+        on_frame: called for every frame that is run, such as to draw it.
+        finished: keeps the results of videos that are through, and has those of an earlier run,
+            which are not run again; None keeps nothing.
     """
 
     chosen: EvalSet
@@ -45,6 +48,7 @@ class Plan:
     prefetch: int = 4
     progress: bool = True
     on_frame: tuple[OnFrame, ...] = ()
+    finished: FinishedVideos | None = None
 
 
 @dataclass
@@ -55,6 +59,7 @@ class Stats:
         num_images: images that were run.
         num_timed: images whose time was counted.
         num_objects: tracks found.
+        num_kept: videos that an earlier run had finished.
         is_complete: every frame of the data set was run.
         empty: names of videos without any object.
     """
@@ -62,6 +67,7 @@ class Stats:
     num_images: int = 0
     num_timed: int = 0
     num_objects: int = 0
+    num_kept: int = 0
     is_complete: bool = True
     empty: list[str] = field(default_factory=list)
 
@@ -86,6 +92,8 @@ def evaluate(plan: Plan, predictor: Predictor, timers: Timers, results: Path | N
             pass
     else:
         write_list(results, _run(plan, predictor, timers, stats, keep_masks=True))
+        if plan.finished is not None:
+            plan.finished.remove()
     return stats
 
 
@@ -109,12 +117,19 @@ def _run(
     num_wanted = total if plan.max_images is None else min(total, plan.max_images)
     every = sum(video.num_frames for video in plan.chosen.data.videos)
     stats.is_complete = num_wanted == every
+    num_left = num_wanted
     # disable=None: no bar where nobody looks.
     disable = None if plan.progress else True
     with tqdm(total=num_wanted, unit="frame", disable=disable) as bar:
         for video in videos:
+            if plan.finished is not None and video.id in plan.finished:
+                yield from _kept(plan.finished, video, stats)
+                num_left -= video.num_frames
+                bar.update(video.num_frames)
+                continue
             tracks = VideoTracks(video.id, plan.chosen.category_ids)
             seen: set[int] = set()
+            num_run = 0
             with closing(_results(plan, predictor, timers, video, stats)) as frames:
                 for t, image, found in frames:
                     seen.update(found.ids.tolist())
@@ -124,12 +139,28 @@ def _run(
                     for on_frame in plan.on_frame:
                         on_frame(video, t, image, found)
                     bar.update()
-                    if stats.num_images == num_wanted:
+                    num_left -= 1
+                    num_run += 1
+                    if not num_left:
                         break
             stats.num_objects += len(seen)
             if not seen:
                 stats.empty.append(video.name)
-            yield from tracks.entries(video.num_frames)
+            entries = tracks.entries(video.num_frames)
+            # The limit may have cut the last one short.
+            if plan.finished is not None and num_run == video.num_frames:
+                plan.finished.add(video.id, entries)
+            yield from entries
+
+
+def _kept(finished: FinishedVideos, video: Video, stats: Stats) -> list[dict[str, Any]]:
+    """What an earlier run found in a video."""
+    entries = finished.entries(video.id)
+    stats.num_kept += 1
+    stats.num_objects += len(entries)
+    if not entries:
+        stats.empty.append(video.name)
+    return entries
 
 
 def _results(

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import json
 import random
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from stmask import scoring
 from stmask.benchmark_data import EvalSet, check_classes, evaluation_set, in_order, open_set
 from stmask.commands.common import Model, make_predictor, open_model
-from stmask.commands.eval_flags import build_parser, inert_flags
+from stmask.commands.eval_flags import DEFAULT_MODEL, INERT, build_parser
 from stmask.commands.eval_play import artist_of, play
-from stmask.commands.flags import say
+from stmask.commands.flags import say, warn_inert
 from stmask.config import Config, get_config, get_dataset
 from stmask.evaluate import OnFrame, Plan, Stats, evaluate
+from stmask.finished import FinishedVideos
 from stmask.inference.postprocess import FrameResult
 from stmask.inference.predictor import Predictor
 from stmask.outputs.web import WebWriter
@@ -27,6 +30,7 @@ from stmask.timers import Timers
 from stmask.weights import config_name_of
 from vidseg_common.config import ArgumentParser
 from vidseg_common.datasets.annotations import Video
+from vidseg_common.download import sha256_of
 from vidseg_common.errors import UserError
 from vidseg_common.files import OutputLock, check_writable
 from vidseg_common.video import BackgroundWriter
@@ -43,10 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     args = parser.parse_args(argv)
     _check(parser, args)
-    for flag in inert_flags(args):
-        sys.stderr.write(f"warning: {flag} is accepted and does nothing\n")
+    warn_inert(args, INERT)
     if _only_scores(args):
         return _score_existing(args)
+    if args.trained_model == DEFAULT_MODEL and not Path(DEFAULT_MODEL).exists():
+        parser.error("--trained_model is missing: expected a checkpoint")
     model = open_model(args.trained_model, args.config, strict=not args.non_strict)
     predictor, timers = make_predictor(
         model, args, with_masks=not args.detect, crop=not args.no_crop
@@ -119,18 +124,53 @@ def _run_set(args: argparse.Namespace, model: Model, predictor: Predictor, timer
         if not args.benchmark:
             check_writable(folder)
             stack.enter_context(OutputLock(folder))
+        watchers = () if args.benchmark else _watchers(args, model, predictor, chosen, stack)
+        # Pictures and the viewer's file need every frame.
+        finished = None
+        if results is not None and not watchers:
+            settings = _settings(args, model, predictor, chosen)
+            finished = stack.enter_context(_finished(results, settings))
         plan = Plan(
             chosen,
             max_images=args.max_images if args.max_images > 0 else None,
             prefetch=max(0, args.num_workers),
             progress=not args.no_bar,
-            on_frame=() if args.benchmark else _watchers(args, model, predictor, chosen, stack),
+            on_frame=watchers,
+            finished=finished,
         )
         stats = evaluate(plan, predictor, timers, results)
     _report(args, chosen, stats, timers)
     if results is not None:
         _score(args, chosen, results, stats)
     return 0
+
+
+def _settings(
+    args: argparse.Namespace, model: Model, predictor: Predictor, chosen: EvalSet
+) -> dict[str, Any]:
+    """What the results of a video depend on."""
+    settings = {
+        "weights": sha256_of(model.path),
+        "annotations": sha256_of(chosen.file),
+        "images": str(chosen.images.resolve()),
+        "network": asdict(model.network.settings),
+        "inference": asdict(predictor.settings),
+        "precision": args.precision,
+        "device": predictor.device.type,
+    }
+    # As they are when they are read back.
+    return dict(json.loads(json.dumps(settings)))
+
+
+def _finished(results: Path, settings: dict[str, Any]) -> FinishedVideos:
+    """The videos that an interrupted run has finished; none where its settings were others."""
+    finished = FinishedVideos(results.with_suffix(".finished.jsonl"), settings)
+    if finished.changed:
+        changed = ", ".join(finished.changed)
+        say(f"{finished.path}: is of an interrupted run with other {changed}, and begun anew")
+    elif len(finished):
+        say(f"{len(finished)} video(s) were finished by an interrupted run and are kept")
+    return finished
 
 
 def _watchers(
@@ -166,7 +206,8 @@ def _watchers(
 
 def _report(args: argparse.Namespace, chosen: EvalSet, stats: Stats, timers: Timers) -> None:
     """Says what came out and how long it took."""
-    say(f"{stats.num_images} images, {stats.num_objects} objects")
+    before = f" (and {stats.num_kept} videos before)" if stats.num_kept else ""
+    say(f"{stats.num_images} images{before}, {stats.num_objects} objects")
     if stats.empty:
         say(f"{len(stats.empty)} video(s) without any object, such as {stats.empty[0]}")
     table = timers.table(stats.num_timed)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from stmask.commands.flags import add_boolean
+from stmask.commands.flags import add_boolean, share
 from vidseg_common.config import ArgumentParser
 from vidseg_common.metrics.parallel import available_cpus, positive_int
 
-INERT = (
-    *("display_fpn_outs", "ap_data_file", "bbox_det_file", "eval_types", "resume"),
-    "clip_eval_mode",
-)
+INERT = (*("display_fpn_outs", "ap_data_file", "bbox_det_file", "eval_types", "clip_eval_mode"),)
 """Flags that are accepted because original command lines have them; they do nothing."""
+
+DEFAULT_MODEL = "weights/ssd300_mAP_77.43_v2.pth"
+"""Of the original command; nobody publishes such a file."""
 
 _INERT_HELP = "accepted, does nothing"
 
@@ -69,7 +68,7 @@ def add_network_flags(parser: ArgumentParser) -> None:
 def _add_model_flags(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--trained_model",
-        default="weights/ssd300_mAP_77.43_v2.pth",
+        default=DEFAULT_MODEL,
         metavar="PATH",
         help="checkpoint; 'latest' and 'interrupt' look in weights/",
     )
@@ -121,7 +120,7 @@ def _add_display_flags(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--display", action="store_true", help="write pictures in place of the submission")
     add("--top_k", type=positive_int, default=100, help="the most objects drawn in a frame")
-    add("--score_threshold", type=float, default=0.0, help="objects below it are not drawn")
+    add("--score_threshold", type=share, default=0.0, help="objects below it are not drawn")
     for name, text in (
         ("masks", "paint masks"),
         ("bboxes", "draw boxes"),
@@ -161,10 +160,6 @@ def _add_inert_flags(parser: ArgumentParser) -> None:
     parser.add_argument("--ap_data_file", metavar="PATH", help=_INERT_HELP)
     parser.add_argument("--bbox_det_file", metavar="PATH", help=_INERT_HELP)
     parser.add_argument("--eval_types", nargs="+", metavar="TYPE", help=_INERT_HELP)
-    parser.add_argument("--resume", action="store_true", default=None, help=_INERT_HELP)
+    text = "accepted: an interrupted run is continued in any case"
+    parser.add_argument("--resume", action="store_true", help=text)
     add_boolean(parser, "--clip_eval_mode", help=_INERT_HELP)
-
-
-def inert_flags(args: argparse.Namespace) -> list[str]:
-    """Flags that were given and do nothing."""
-    return [f"--{name}" for name in INERT if getattr(args, name) is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 _WORDS = {
@@ -22,6 +23,28 @@ def boolean(text: str) -> bool:
         return _WORDS[text.lower()]
     except KeyError:
         raise argparse.ArgumentTypeError(f"expected true or false, not {text!r}") from None
+
+
+def share(text: str) -> float:
+    """Reads a number from 0 to 1.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, not {text!r}")
+    return value
+
+
+def warn_inert(args: argparse.Namespace, names: Iterable[str]) -> None:
+    """Says which flags were given that are accepted and do nothing."""
+    for name in names:
+        if getattr(args, name) is not None:
+            sys.stderr.write(f"warning: --{name} is accepted and does nothing\n")
 
 
 def add_boolean(parser: Any, *names: str, help: str, default: bool | None = None) -> None:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from stmask.commands.common import make_predictor, open_model
 from stmask.commands.eval_flags import add_network_flags
-from stmask.commands.flags import say
+from stmask.commands.flags import say, share
 from stmask.evaluate import NUM_UNTIMED
 from stmask.inference.postprocess import FrameResult
 from stmask.inference.predictor import Predictor
@@ -43,7 +43,7 @@ def build_parser() -> ArgumentParser:
     add("-o", "--output", type=Path, required=True, help="folder for the results")
     add("--model", required=True, help="checkpoint; 'latest' and 'interrupt' look in weights/")
     add_network_flags(parser)
-    add("--score_threshold", type=float, default=0.3, help="objects below it are left out")
+    add("--score_threshold", type=share, default=0.3, help="objects below it are left out")
     add("--top_k", type=positive_int, default=100, help="the most objects in a frame")
     add("--no_overlay", action="store_true", help="write no overlay video")
     add("--web", action="store_true", help="also write web/, a folder for `stmask viewer`")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from stmask.commands.common import WEIGHTS
 from stmask.commands.download import START_FOLDER
-from stmask.commands.flags import say
-from stmask.commands.train_flags import build_parser, inert_flags
+from stmask.commands.flags import say, warn_inert
+from stmask.commands.train_flags import INERT, build_parser
 from stmask.config import Config, get_config, get_dataset
 from stmask.data.setup import build_dataset
 from stmask.engine import Trainer
@@ -45,8 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     dist = distributed.setup(device, timeout_minutes=_TIMEOUT_MINUTES)
     try:
         if dist.is_main:
-            for flag in inert_flags(args):
-                sys.stderr.write(f"warning: {flag} is accepted and does nothing\n")
+            warn_inert(args, INERT)
         return _train(args, cfg, dist)
     except Interrupted as stop:
         if dist.is_main:

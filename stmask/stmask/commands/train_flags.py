@@ -156,11 +156,6 @@ def _add_machine_flags(parser: ArgumentParser) -> None:
     add("--deterministic", action="store_true", help="the same numbers again in every run")
 
 
-def inert_flags(args: argparse.Namespace) -> list[str]:
-    """Flags that were given and do nothing."""
-    return [f"--{name}" for name in INERT if getattr(args, name) is not None]
-
-
 def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, not {text!r}")

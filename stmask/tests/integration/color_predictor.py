@@ -9,6 +9,7 @@ import torch
 
 from stmask.inference.detections import Detections
 from stmask.inference.postprocess import FrameResult
+from stmask.inference.settings import InferenceSettings
 
 GREY = 110
 #: Colours of the objects; object i has the id i and class i + 1.
@@ -31,6 +32,8 @@ class ColorPredictor:
         self.sizes: list[tuple[int, ...]] = []
         self.detections: Detections | None = None
         self.network: Any = torch.nn.Identity()
+        self.settings = InferenceSettings(eval_mask_branch=self.with_masks)
+        self.device = torch.device("cpu")
 
     def reset(self) -> None:
         """As of the real one."""

@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from stmask import evaluate as evaluate_module
 from stmask.commands import eval as eval_command
+from stmask.finished import FinishedVideos
 from stmask.outputs.drawing import color_of
 from stmask.scoring import SCALARS
 from vidseg_common import rle
@@ -65,6 +66,63 @@ def test_the_real_network_and_tracker(weights, config, capsys):
     assert web["images"][4]["file_name"] == "second/00000.png"
     assert web["info"]["Config"]["name"] == "tiny"
     assert "see them with: stmask viewer" in capsys.readouterr().out
+
+
+def stop_at(monkeypatch, video_id):
+    """An evaluation that ends like one that is killed, when the video begins."""
+    frames = evaluate_module._frames
+
+    def stopping(plan, video):
+        if video.id == video_id:
+            raise KeyboardInterrupt
+        return frames(plan, video)
+
+    monkeypatch.setattr(evaluate_module, "_frames", stopping)
+
+
+def test_an_interrupted_run_goes_on_after_the_last_finished_video(
+    weights, config, monkeypatch, capsys
+):
+    run(weights, config)
+    straight = results(config)
+    folder = config.parent / "results"
+    (folder / "r.json").unlink()
+    finished = folder / "r.finished.jsonl"
+    assert not finished.exists()
+    with monkeypatch.context() as patch:
+        stop_at(patch, 7)
+        with pytest.raises(KeyboardInterrupt):
+            run(weights, config)
+    assert finished.exists() and not (folder / "r.json").exists()
+    capsys.readouterr()
+    # Running the first video again would end this run too.
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)
+        assert run(weights, config, "--resume") == 0
+    assert results(config) == straight
+    assert not finished.exists()
+    out = capsys.readouterr().out
+    assert "1 video(s) were finished by an interrupted run and are kept" in out
+    assert "5 images (and 1 videos before)" in out
+    assert "Average Precision" in out
+
+
+def test_results_of_other_settings_are_not_kept(weights, config, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        stop_at(patch, 7)
+        with pytest.raises(KeyboardInterrupt):
+            run(weights, config)
+    assert run(weights, config, "--precision=bf16", "--no_metric") == 0
+    out = capsys.readouterr().out
+    assert "is of an interrupted run with other precision, and begun anew" in out
+    assert "9 images, " in out
+
+
+def test_a_video_cut_short_by_the_limit_is_not_kept(weights, config, monkeypatch):
+    kept = []
+    monkeypatch.setattr(FinishedVideos, "add", lambda self, number, _entries: kept.append(number))
+    run(weights, config, "--max_images=6")
+    assert kept == [3]
 
 
 def test_flags_of_the_network_reach_it(weights, config):
@@ -250,6 +308,8 @@ def test_an_interrupted_run_leaves_no_results(weights, config, seen, monkeypatch
         (["--detect"], "--detect finds no masks"),
         (["--img_prefix=x"], "goes with --ann_file"),
         (["--use_train_sub", "--use_valid_sub"], "expected one of them"),
+        (["--score_threshold=1.5"], "expected a number from 0 to 1, not '1.5'"),
+        (["--score_threshold=nan"], "expected a number from 0 to 1, not 'nan'"),
         (["--display_text=maybe"], "expected true or false, not 'maybe'"),
     ],
 )
@@ -260,16 +320,19 @@ def test_contradicting_flags_are_told(weights, config, capsys, words, message):
 
 
 def test_flags_without_effect_are_told(weights, config, seen, capsys):
-    run(weights, config, "--resume", "--clip_eval_mode=true", "--benchmark")
+    run(weights, config, "--eval_types=segm", "--clip_eval_mode=true", "--benchmark")
     error = capsys.readouterr().err
-    assert "--resume is accepted and does nothing" in error
+    assert "--eval_types is accepted and does nothing" in error
     assert "--clip_eval_mode is accepted and does nothing" in error
 
 
-def test_weights_that_are_not_there_are_told(weights, config, monkeypatch):
-    with pytest.raises(CheckpointError, match=r"ssd300|no such"):
-        eval_command.main([])
+def test_weights_that_are_not_there_are_told(weights, config, monkeypatch, capsys):
     monkeypatch.chdir(config.parent)
+    with pytest.raises(SystemExit):
+        eval_command.main([])
+    assert "--trained_model is missing: expected a checkpoint" in capsys.readouterr().err
+    with pytest.raises(CheckpointError, match=r"nowhere\.pth: no such file"):
+        eval_command.main(["--trained_model=nowhere.pth"])
     with pytest.raises(CheckpointError, match="interrupt: no checkpoint of tiny in weights"):
         run("interrupt", config)
 
