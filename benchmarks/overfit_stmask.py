@@ -82,7 +82,8 @@ def train_and_score(root: Path, config: Path) -> dict[str, object]:
 def main(argv: list[str] | None = None) -> int:
     """Entry point."""
     parser = ArgumentParser("overfit_stmask.py", description=__doc__)
-    parser.add_argument("--threads", type=positive_int, default=2, help="of the processor")
+    # The recorded result is of one thread.
+    parser.add_argument("--threads", type=positive_int, default=1, help="of the processor")
     parser.add_argument("--out", type=Path, default=RESULTS, help="file of the result")
     parser.add_argument("--folder", type=Path, help="keep data, weights and results there")
     parser.add_argument("--config", type=Path, default=CONFIG, help="file of the configuration")

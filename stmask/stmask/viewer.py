@@ -197,7 +197,9 @@ class Server(ThreadingHTTPServer):
             super().__init__((host, port), _Handler)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise UserError(f"cannot serve at {host} port {port}: {reason} (--port)") from error
+            raise UserError(
+                f"cannot serve at {host} port {port}: {reason} (--host, --port)"
+            ) from error
 
     @property
     def address(self) -> str:

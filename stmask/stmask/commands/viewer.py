@@ -58,11 +58,13 @@ def site_of(args: argparse.Namespace) -> Site:
     """What parsed flags ask to serve.
 
     Raises:
-        UserError: there is no folder of result files.
+        UserError: a folder does not exist.
     """
     dets = args.dets or args.root / "dets"
     if not dets.is_dir():
         raise UserError(f"no folder of result files: {dets} (--dets)")
+    if args.images is not None and not args.images.is_dir():
+        raise UserError(f"no folder of images: {args.images} (--images)")
     images = args.images or args.root / "images"
     if args.images is None and not images.is_dir():
         images = _COCO_IMAGES

@@ -77,8 +77,7 @@ class Memory:
         features = network.temporal_features(
             self.fpn_feat, frame.fpn_feat, self.t2s_feat, frame.t2s_feat
         )
-        # An entry that left the frame has an empty box on its border, and features of zero.
-        places = entries.boxes.clamp(0, 1).split(CHUNK)
+        places = entries.boxes.split(CHUNK)
         parts = [network.TemporalNet(roi_features(features, boxes)) for boxes in places]
         loc, change = (torch.cat(values).float() for values in zip(*parts, strict=True))
         boxes = _move(entries.boxes, loc)

@@ -48,12 +48,14 @@ def roi_features(features: Tensor, boxes: Tensor) -> Tensor:
 
     Args:
         features: (1, F, h, w).
-        boxes: (n, 4) corners in units of the padded image.
+        boxes: (n, 4) corners in units of the padded image. One outside of it counts as an empty
+            box on its border: its features are zero.
 
     Returns:
         (n, F, 7, 7).
     """
-    pixels = sanitize(boxes.float(), (features.shape[-2], features.shape[-1]), 0)
+    # Unclamped, a box far outside has a negative extent and asks for a grid of that many points.
+    pixels = sanitize(boxes.float().clamp(0, 1), (features.shape[-2], features.shape[-1]), 0)
     return roi_align(features.float(), [pixels], ROI_SIZE, 1.0, -1, aligned=True)
 
 

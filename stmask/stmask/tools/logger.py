@@ -195,5 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         bar(log, args.type, args.yquery, output)
     else:
         plot(log, args.type, args.xquery, args.yquery, output, window=args.window)
-    say(f"{len(log.records)} records, {len(log.sessions())} session(s): {output}")
+    shown = [record for record in log.records if record["type"] == args.type]
+    count = len({record["session"] for record in shown})
+    say(f"{len(shown)} {args.type} records of {count} session(s): {output}")
     return 0

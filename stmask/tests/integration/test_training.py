@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from stmask.commands import train
+from stmask.session import Start
 from vidseg_common.errors import CheckpointError, ConfigError
 
 TRAIN = Path(__file__).parents[2] / "train.py"
@@ -252,6 +253,10 @@ def test_flags(tiny_yaml, capsys):
     assert cfg.max_iter == 125000
     with pytest.raises(ConfigError, match="unknown data set"):
         train.training_config(parse(["--train_dataset", "OVIS"]))
+    # The rate grows with the batch only where that is asked for, and no rate is given.
+    lines = ("", "--scale_lr", "--scale_lr --batch_size=4", "--scale_lr --lr=1")
+    rates = [train._options(parse(line.split()), Start()).rate for line in lines]
+    assert rates == [1e-4, 2e-4, 1e-4, 1]
     for flag in ("--lr=-1", "--num_workers=x", "--batch_alloc=3;5", "--batch_size=0"):
         with pytest.raises(SystemExit):
             parse([flag])

@@ -67,6 +67,15 @@ def test_every_variant_on_every_size(name, size):
         assert loc.shape == (3, 4) and change.shape == (3, 4) and loc.isfinite().all()
 
 
+def test_features_of_boxes_outside_are_zero_however_far():
+    features = torch.rand(1, 3, 8, 8) + 1
+    places = [[-1e7, -1e7, -9e6, -9e6], [1.2, 0.3, 1.5, 0.6], [0.1, 9e6, 0.4, 1e7]]
+    found = roi_features(features, torch.tensor([*places, [-1e7, 0.2, 1e7, 0.6]]))
+    assert (found[:3] == 0).all()
+    inside = roi_features(features, torch.tensor([[0.0, 0.2, 1.0, 0.6]]))
+    assert torch.equal(found[3:], inside)
+
+
 def test_every_parameter_gets_a_gradient():
     net = network(semantic=True, fcb="ada", calibrate_class=True).train()
     out = net(torch.randn(2, 3, 64, 96))

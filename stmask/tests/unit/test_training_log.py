@@ -74,11 +74,13 @@ def test_queries(log_file):
 
 def test_script_draws(log_file, tmp_path, capsys):
     assert logger.main([str(log_file), "train", "elapsed", "loss.Total", "--window", "2"]) == 0
+    # Records of other kinds are not counted.
+    assert "6 train records of 2 session(s)" in capsys.readouterr().out
     assert (tmp_path / "mine_train.png").stat().st_size > 5000
     out = tmp_path / "bars.svg"
     assert logger.main([str(log_file), "val", "iter", "mAP", "--bar", "-o", str(out)]) == 0
     assert "<svg" in out.read_text()
-    assert "10 records, 2 session(s)" in capsys.readouterr().out
+    assert "2 val records of 2 session(s)" in capsys.readouterr().out
     with pytest.raises(UserError, match="expected a name that ends in"):
         logger.main([str(log_file), "val", "iter", "mAP", "-o", str(tmp_path / "x.bmp")])
     with pytest.raises(UserError, match="is not the log"):

@@ -115,7 +115,7 @@ def test_requests_over_http(server):
 
 
 def test_a_port_in_use_is_told(server):
-    with pytest.raises(UserError, match=r"cannot serve at 127\.0\.0\.1 port .*--port"):
+    with pytest.raises(UserError, match=r"cannot serve at 127\.0\.0\.1 port .*--host, --port"):
         Server(server.site, port=server.server_port)
     with pytest.raises(UserError, match=r"port 70000"):
         Server(server.site, port=70000)
@@ -133,6 +133,12 @@ def test_folders_of_the_command(site):
     assert viewer.site_of(parse([str(site.dets.parent)])) == site
     other = viewer.site_of(parse(["--dets", str(site.dets)]))
     assert other.images == Path("../data/coco/images")
+    for words, message in (
+        (["nowhere"], "no folder of result files: nowhere/dets"),
+        ([str(site.dets.parent), "--images", "nowhere"], "no folder of images: nowhere"),
+    ):
+        with pytest.raises(UserError, match=message):
+            viewer.site_of(parse(words))
 
 
 def test_the_command_serves_until_it_is_interrupted(site, monkeypatch, capsys):
