@@ -91,3 +91,10 @@ def pad_batch(samples: Sequence[Tensor]) -> Padded:
         batch[index, :, : image.shape[1], : image.shape[2]] = image
         mask[index, : image.shape[1], : image.shape[2]] = False
     return Padded(batch, mask)
+
+
+def to_picture(image: Tensor) -> NDArray[np.uint8]:
+    """(3, H, W) that `normalise` made back to (H, W, 3) in 0 to 255."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    values = (image * std + mean).mul(255).round().clamp(0, 255)
+    return values.permute(1, 2, 0).to(torch.uint8).contiguous().numpy()
