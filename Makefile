@@ -171,7 +171,11 @@ weights-stmask: setup  ## Put published weights in place [ARGS="STMask_plus_resn
 
 # --- devis ----------------------------------------------------------------------------------------
 
-.PHONY: parity-devis
+.PHONY: parity-devis train-devis
+
+train-devis: setup  ## Train [CFG=devis_R_50_YT-21 GPUS=1 OUT=output RESUME=latest ARGS="KEY VALUE ..."]
+	$(LAUNCH) devis/main.py --config-file '$(or $(CFG),devis_R_50_YT-21)' $(if $(RESUME),--resume '$(RESUME)') \
+	  $(if $(OUT),OUTPUT_DIR '$(OUT)') $(ARGS)
 
 parity-devis: setup  ## Compare with recorded numbers of the original [KIT=folder]
 	$(RUN) -m devis.parity $(KIT)

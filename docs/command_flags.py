@@ -70,6 +70,8 @@ COMMANDS = {
     "scripts/cluster_bbox_sizes.py": ("stmask.tools.boxes", "main_cluster"),
     "scripts/bbox_recall.py": ("stmask.tools.boxes", "main_recall"),
     "web/server.py": ("stmask.commands.viewer", "main"),
+    "devis train": ("devis.commands.train", "main"),
+    "devis/main.py": ("devis.commands.main", "main"),
     "devis parity": ("devis.parity", "main"),
     "devis.parity": ("devis.parity", "main"),
     "vatrack parity": ("vatrack.parity", "main"),

@@ -1,4 +1,4 @@
-"""`devis parity`."""
+"""`devis train | parity`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from vidseg_common.program import Program
 
 #: Command, module and function, one line of help.
 COMMANDS = {
+    "train": ("devis.commands.train", "main", "train a configuration"),
     "parity": ("devis.parity", "main", "compare with the recorded numbers of the original"),
 }
 

@@ -12,6 +12,8 @@ from vidseg_common.errors import ConfigError, list_problems
 WEIGHTED_LAYERS = 6
 #: Queries of the COCO models, which clips may take over.
 COCO_QUERIES = 300
+#: Beyond it the ranks of many processes could leave the range of seeds.
+LARGEST_SEED = 2**31
 #: Levels of the features of the mask head.
 LEVELS = ("/32", "/16", "/8", "/4")
 
@@ -62,6 +64,12 @@ def _problems(cfg: Config) -> Iterator[str]:
         yield "MODEL.WITH_BBX_REFINE and MODEL.WITH_REF_POINT_REFINE exclude each other"
     if cfg.TEST.INPUT_FOLDER and not cfg.TEST.EPOCHS_TO_EVAL:
         yield "TEST.EPOCHS_TO_EVAL must name an epoch when TEST.INPUT_FOLDER is given"
+    if not 0 <= cfg.SEED < LARGEST_SEED:
+        yield f"SEED must be 0 to {LARGEST_SEED - 1}, got {cfg.SEED}"
+    if cfg.START_EPOCH < 1:
+        yield f"START_EPOCH must be 1 or more, got {cfg.START_EPOCH}"
+    if cfg.SOLVER.BATCH_SIZE < 1:
+        yield f"SOLVER.BATCH_SIZE must be 1 or more, got {cfg.SOLVER.BATCH_SIZE}"
     if model.MASK_ON:
         yield from _problems_of_masks(cfg)
     if cfg.DATASETS.TYPE == "vis":

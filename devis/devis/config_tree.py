@@ -156,7 +156,8 @@ class Model:
     Attributes:
         WEIGHTS: file to start from or to evaluate.
         SHIFT_CLASS_NEURON: official Deformable DETR files: move the class rows by one (spec 9).
-        BACKBONE: resnet50, resnet101, swin_{t,s,b,l}_p4w7 or swin_l_p4w12.
+        BACKBONE: resnet50, resnet101, swin_{t,s,b,l}_p4w7 or swin_l_p4w12; swin_n_p4w7, which the
+            original lacks, is a small one that starts from random weights.
         BACKBONE_DILATION: dilate the last ResNet stage instead of striding.
         NUM_QUERIES: of an image, or of all frames of a clip together.
         HIDDEN_DIM: D.
@@ -178,7 +179,7 @@ class Model:
     SHIFT_CLASS_NEURON: bool = False
     BACKBONE: Literal[
         "resnet50", "resnet101", "swin_t_p4w7", "swin_s_p4w7", "swin_b_p4w7", "swin_l_p4w7",
-        "swin_l_p4w12",
+        "swin_l_p4w12", "swin_n_p4w7",
     ] = "resnet50"  # fmt: skip
     BACKBONE_DILATION: bool = False
     NUM_QUERIES: int = 300

@@ -29,6 +29,8 @@ class SwinSizes:
 
 _DEEP = (2, 2, 18, 2)
 SIZES = {
+    # Not published: for tests, and for small data sets without pre-training.
+    "swin_n_p4w7": SwinSizes(32, (1, 1, 2, 1), (1, 2, 4, 8), 7, 0.0),
     "swin_t_p4w7": SwinSizes(96, (2, 2, 6, 2), (3, 6, 12, 24), 7, 0.2),
     "swin_s_p4w7": SwinSizes(96, _DEEP, (3, 6, 12, 24), 7, 0.2),
     "swin_b_p4w7": SwinSizes(128, _DEEP, (4, 8, 16, 32), 7, 0.3),

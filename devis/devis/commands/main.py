@@ -1,0 +1,48 @@
+"""`main.py`: trains or, with --eval-only, evaluates, as the original program (spec section 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from devis.commands.train import resumed, start_processes, train
+from devis.commands.train_flags import add_original_flags, add_training_flags, parse
+from devis.config import load_config
+from devis.evaluate import evaluate_weights
+from vidseg_common import distributed
+from vidseg_common.config import ArgumentParser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Trains or evaluates a configuration.
+
+    Returns:
+        0, or 1 when Ctrl-C or SIGTERM stopped the training, or the loss was not finite.
+
+    Raises:
+        UserError: flags, configuration, data, weights or device are unusable.
+    """
+    args = parse(_parser(), argv)
+    cfg = resumed(load_config(args.config_file, args.opts), args.resume)
+    dist = start_processes(cfg, args)
+    try:
+        if not args.eval_only:
+            return train(cfg, args, dist)
+        evaluate_weights(cfg, device=torch.device(dist.device), dist=dist)
+        return 0
+    finally:
+        distributed.cleanup()
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        "main.py",
+        description="Trains a model, or evaluates it; start it with torchrun to use several GPUs.",
+    )
+    add_original_flags(parser)
+    parser.add_argument(
+        "--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS in place of training"
+    )
+    add_training_flags(parser)
+    return parser
