@@ -22,7 +22,8 @@ from tqdm import tqdm
 from devis import scoring
 from devis.checkpoint import load_network
 from devis.config import Config
-from devis.evaluation_set import EvaluationSet, check_images, open_evaluation_set
+from devis.data.opening import OpenSet
+from devis.evaluation_set import check_images, open_evaluation_set, paths_of
 from devis.inference.images import ImagePredictor
 from devis.inference.predictor import Image, Predictor, Stopwatch
 from devis.model.detector import DeformableDETR
@@ -138,7 +139,7 @@ def evaluate(
 class _Place:
     """What is run where."""
 
-    chosen: EvaluationSet
+    chosen: OpenSet
     device: torch.device
     dist: DistInfo
     dtype: torch.dtype
@@ -194,7 +195,9 @@ def _videos(network: nn.Module, cfg: Config, place: _Place) -> _Work:
         with tqdm(total=total, unit="frame", disable=disable) as bar:
             for i in mine:
                 bar.set_postfix_str(videos[i].name)
-                artist = pictures and pictures.video(videos[i].name, place.chosen.paths(videos[i]))
+                artist = pictures and pictures.video(
+                    videos[i].name, paths_of(place.chosen, videos[i])
+                )
                 frames = _frames(place.chosen, videos[i], cfg.NUM_WORKERS, bar)
                 result = predictor.run(frames, artist.add_clip if artist else None)
                 if artist:
@@ -225,12 +228,12 @@ def _images(network: nn.Module, cfg: Config, place: _Place) -> _Work:
     return _Work(found(), predictor.times, True)
 
 
-def _batches(chosen: EvaluationSet, parts: list[list[int]]) -> Iterator[list[Image]]:
+def _batches(chosen: OpenSet, parts: list[list[int]]) -> Iterator[list[Image]]:
     """Images of every part; the next part is read while one is in use."""
     videos = chosen.data.videos
 
     def read(i: int) -> Image:
-        return _checked(chosen, videos[i], read_image(chosen.paths(videos[i])[0]))
+        return _checked(chosen, videos[i], read_image(paths_of(chosen, videos[i])[0]))
 
     with ThreadPoolExecutor() as pool:
         waiting: deque[list[Future[Image]]] = deque()
@@ -242,10 +245,10 @@ def _batches(chosen: EvaluationSet, parts: list[list[int]]) -> Iterator[list[Ima
             yield [future.result() for future in waiting.popleft()]
 
 
-def _frames(chosen: EvaluationSet, video: Video, prefetch: int, bar: Any) -> Iterator[Image]:
+def _frames(chosen: OpenSet, video: Video, prefetch: int, bar: Any) -> Iterator[Image]:
     """Frames of a video (RGB), in the size that the annotation file states."""
     try:
-        with open_source(chosen.paths(video), prefetch=prefetch) as source:
+        with open_source(paths_of(chosen, video), prefetch=prefetch) as source:
             for frame in source:
                 yield _checked(chosen, video, frame.image)
                 bar.update()
@@ -253,7 +256,7 @@ def _frames(chosen: EvaluationSet, video: Video, prefetch: int, bar: Any) -> Ite
         raise VideoError(f"video {video.id} ({video.name}): {error}") from error
 
 
-def _checked(chosen: EvaluationSet, video: Video, image: Image) -> Image:
+def _checked(chosen: OpenSet, video: Video, image: Image) -> Image:
     if image.shape[:2] != (video.height, video.width):
         raise DatasetError(
             f"{chosen.file}: {video.name}, height and width: {video.height}x{video.width}, but "
@@ -263,7 +266,7 @@ def _checked(chosen: EvaluationSet, video: Video, image: Image) -> Image:
 
 
 def _finish(
-    work: _Work, cfg: Config, chosen: EvaluationSet, folder: Path, dist: DistInfo, workers: int
+    work: _Work, cfg: Config, chosen: OpenSet, folder: Path, dist: DistInfo, workers: int
 ) -> dict[str, float]:
     """Computes, writes and scores."""
     start = time.perf_counter()
@@ -287,7 +290,7 @@ def _finish(
     return _score(cfg, chosen, results, workers)
 
 
-def _score(cfg: Config, chosen: EvaluationSet, results: Path, workers: int) -> dict[str, float]:
+def _score(cfg: Config, chosen: OpenSet, results: Path, workers: int) -> dict[str, float]:
     base = Path(cfg.OUTPUT_DIR) / scoring.OUTPUT / results.parent.name
     try:
         if cfg.DATASETS.TYPE == "vis":

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from devis.evaluation_set import EvaluationSet
+from devis.data.opening import OpenSet
 from vidseg_common.datasets import coco
 from vidseg_common.datasets.youtube_vis_lazy import open_results
 from vidseg_common.errors import UserError
@@ -21,7 +21,7 @@ OUTPUT = "output_eval"
 KINDS = {"bbox": "bbox_", "segm": "segm_"}
 
 
-def score_videos(chosen: EvaluationSet, results: Path, *, workers: int = 1) -> APResult:
+def score_videos(chosen: OpenSet, results: Path, *, workers: int = 1) -> APResult:
     """Video AP of a result file; OVIS by occlusion too, where the annotations tell it.
 
     Args:
@@ -44,7 +44,7 @@ def score_videos(chosen: EvaluationSet, results: Path, *, workers: int = 1) -> A
 
 
 def score_images(
-    chosen: EvaluationSet, results: Path, *, masks: bool, workers: int = 1
+    chosen: OpenSet, results: Path, *, masks: bool, workers: int = 1
 ) -> dict[str, APResult]:
     """COCO AP of boxes, and of masks where there are any, by the names of `KINDS`.
 
@@ -65,7 +65,7 @@ def score_images(
     return scores
 
 
-def _check_truth(chosen: EvaluationSet) -> None:
+def _check_truth(chosen: OpenSet) -> None:
     if not chosen.data.has_annotations:
         raise UserError(
             f"{chosen.file} has no annotations (a hidden split): nothing to score against; the "
