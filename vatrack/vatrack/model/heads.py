@@ -24,7 +24,8 @@ class BoxHead(nn.Module):
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
         width, num_classes = settings.fc_channels, settings.num_classes
-        flat = settings.fpn_channels * settings.box_roi_size**2
+        self.num_cells = settings.box_roi_size**2
+        flat = settings.fpn_channels * self.num_cells
         self.fc_cls = nn.Linear(width, num_classes + 1)
         self.fc_reg = nn.Linear(width, num_classes * 4)
         self.shared_fcs = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise((flat, width, width)))
@@ -72,7 +73,8 @@ class TrackHead(nn.Module):
         self.convs = nn.ModuleList(
             Conv(width, width, norm_groups=groups) for _ in range(settings.track_convs)
         )
-        flat = width * settings.box_roi_size**2
+        self.num_cells = settings.box_roi_size**2
+        flat = width * self.num_cells
         self.fcs = nn.ModuleList([nn.Linear(flat, settings.fc_channels)])
         self.fc_embed = nn.Linear(settings.fc_channels, settings.embed_dim)
 

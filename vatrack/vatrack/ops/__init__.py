@@ -1,0 +1,1 @@
+"""Operators in forms that are fast on a CPU, in plain PyTorch."""
