@@ -11,12 +11,15 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vidseg_common.errors import ConfigError, UserError
 from vidseg_common.loader_workers import CollateValues, ErrorsAsValues, WorkerInit
 
 BatchT = TypeVar("BatchT")
+#: From the number of a pass over the data to its items in order.
+PassOrder = Callable[[int], NDArray[np.int64]]
 
 
 class SampleKey(NamedTuple):
@@ -58,6 +61,7 @@ class KeySampler(Sampler[list[SampleKey]]):
         stop: iteration before which to end.
         pass_length: samples of a pass over the data, those behind them in the order are left out
             of it; None takes all.
+        order: gives the items of a pass, by its number; None takes them at random, once each.
     """
 
     def __init__(
@@ -68,8 +72,9 @@ class KeySampler(Sampler[list[SampleKey]]):
         start: int,
         stop: int,
         pass_length: int | None = None,
+        order: PassOrder | None = None,
     ) -> None:
-        self.num_items, self.plan, self.seed = num_items, plan, seed
+        self.num_items, self.plan, self.seed, self.order = num_items, plan, seed, order
         self.start, self.stop = start, stop
         self.pass_length = pass_length or num_items
         self._epoch, self._order = -1, np.zeros(0, np.int64)
@@ -86,7 +91,9 @@ class KeySampler(Sampler[list[SampleKey]]):
 
     def _key(self, place: int) -> SampleKey:
         epoch, position = divmod(place, self.pass_length)
-        if epoch != self._epoch:
+        if epoch != self._epoch and self.order is not None:
+            self._order, self._epoch = self.order(epoch), epoch
+        elif epoch != self._epoch:
             gen = torch.Generator().manual_seed(self.seed + epoch)
             self._order = torch.randperm(self.num_items, generator=gen).numpy()
             self._epoch = epoch
@@ -105,6 +112,7 @@ class TrainingFeed(Generic[BatchT]):
         seed: of order and samples.
         pin_memory: page-locked batches, for copying to a GPU.
         pass_length: see `KeySampler`.
+        order: see `KeySampler`.
 
     Raises:
         ConfigError: the data set is empty.
@@ -120,13 +128,14 @@ class TrainingFeed(Generic[BatchT]):
         seed: int,
         pin_memory: bool = False,
         pass_length: int | None = None,
+        order: PassOrder | None = None,
     ) -> None:
         self.num_samples = len(dataset)  # type: ignore[arg-type]  # Dataset has no __len__
         if not self.num_samples:
             raise ConfigError("the data set of the training is empty")
         self.dataset, self.plan, self.collate, self.seed = dataset, plan, collate, seed
         self.num_workers, self.pin_memory = num_workers, pin_memory
-        self.pass_length = pass_length
+        self.pass_length, self.order = pass_length, order
 
     def batches(self, start: int, stop: int) -> Iterator[BatchT]:
         """Yields the batches of the iterations `start` to `stop` - 1, `plan.interval` of each.
@@ -134,7 +143,8 @@ class TrainingFeed(Generic[BatchT]):
         Raises:
             UserError: a file of the data set cannot be used; the message names it.
         """
-        keys = KeySampler(self.num_samples, self.plan, self.seed, start, stop, self.pass_length)
+        given = (self.pass_length, self.order)
+        keys = KeySampler(self.num_samples, self.plan, self.seed, start, stop, *given)
         loader: DataLoader[Any] = DataLoader(
             ErrorsAsValues(self.dataset),
             batch_sampler=keys,

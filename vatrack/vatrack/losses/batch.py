@@ -123,9 +123,8 @@ def _together(
 
     targets = []
     for _, target in frames:
-        masks = {name: getattr(target, name) for name in ("masks", "amodal_masks")}
-        grown = {name: grow(mask) for name, mask in masks.items() if mask is not None}
-        targets.append(replace(target, **grown))
+        masks = [None if m is None else grow(m) for m in (target.masks, target.amodal_masks)]
+        targets.append(replace(target, masks=masks[0], amodal_masks=masks[1]))
     return torch.stack([grow(image) for image, _ in frames]), tuple(targets)
 
 
