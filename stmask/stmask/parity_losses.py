@@ -73,7 +73,7 @@ def _predictions(drawn: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.requires_grad_() for name, value in made.items()}
 
 
-def _raw_outputs(leaves: Mapping[str, Tensor], image_hw: tuple[int, int]) -> RawOutputs:
+def _raw_outputs(leaves: Mapping[str, Tensor], image_hw: tuple[int, int]) -> RawOutputs[Tensor]:
     levels = [(-(-image_hw[0] // s), -(-image_hw[1] // s)) for s in _STRIDES]
     return RawOutputs(
         loc=leaves["loc"],

@@ -20,8 +20,8 @@ PROTO_STRIDE = 4
 
 
 @dataclass(frozen=True)
-class Candidates:
-    """Detections of one frame before tracking, best score first, and the frame's features.
+class Instances:
+    """What was found in one frame.
 
     Attributes:
         boxes: (n, 4) corners in units of the padded image.
@@ -30,9 +30,7 @@ class Candidates:
         classes: (n,) from 1.
         scores: (n,).
         centerness: (n,).
-        proto: (h, w, P) prototypes.
-        fpn_feat: (1, 256, h4, w4) pyramid level for the correlation.
-        t2s_feat: (1, 256, h4, w4) temporal feature of the same level.
+        proto: (h, w, P) prototypes of the frame.
     """
 
     boxes: Tensor
@@ -42,11 +40,22 @@ class Candidates:
     scores: Tensor
     centerness: Tensor
     proto: Tensor
-    fpn_feat: Tensor
-    t2s_feat: Tensor
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+
+@dataclass(frozen=True)
+class Candidates(Instances):
+    """Instances before tracking, best score first, and the frame's features.
+
+    Attributes:
+        fpn_feat: (1, 256, h4, w4) pyramid level for the correlation.
+        t2s_feat: (1, 256, h4, w4) temporal feature of the same level.
+    """
+
+    fpn_feat: Tensor
+    t2s_feat: Tensor
 
 
 class Filtered(NamedTuple):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from stmask.inference.candidates import Candidates
+from stmask.inference.candidates import Candidates, Instances
 from stmask.model.masks import assemble
 
 #: Fields with one row per instance.
@@ -18,30 +18,16 @@ _ROWS = ("ids", "boxes", "coeffs", "track", "classes", "scores", "centerness", "
 
 
 @dataclass(frozen=True)
-class Detections:
-    """Instances of one frame.
+class Detections(Instances):
+    """Instances of one frame with ids and masks.
 
     Attributes:
         ids: (n,) int64, -1 where an instance has none.
-        boxes: (n, 4) corners in units of the padded image.
-        coeffs: (n, P) mask coefficients before tanh.
-        track: (n, E) embeddings.
-        classes: (n,) int64 from 1.
-        scores: (n,).
-        centerness: (n,).
         masks: (n, h, w) soft masks at the size of the prototypes.
-        proto: (h, w, P) prototypes of the frame.
     """
 
     ids: Tensor
-    boxes: Tensor
-    coeffs: Tensor
-    track: Tensor
-    classes: Tensor
-    scores: Tensor
-    centerness: Tensor
     masks: Tensor
-    proto: Tensor
 
     @classmethod
     def of(cls, frame: Candidates) -> Detections:
@@ -57,9 +43,6 @@ class Detections:
             masks=assemble(frame.proto, frame.coeffs, frame.boxes),
             proto=frame.proto,
         )
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
     def take(self, rows: Tensor) -> Detections:
         """Some of the instances.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from stmask.inference.memory import TemporalModel
-from stmask.model.deployed import DeployedNetwork, DeployedOutputs, Timer, can_deploy, untimed
+from stmask.model.deployed import DeployedNetwork, Timer, can_deploy, untimed
 from stmask.model.network import RawOutputs, STMask
 from vidseg_common.errors import ConfigError
 
@@ -16,7 +16,7 @@ from vidseg_common.errors import ConfigError
 class FrameNetwork(TemporalModel, Protocol):
     """A network for inference: predictions of frames, and motion between two of them."""
 
-    def __call__(self, images: Tensor) -> RawOutputs | DeployedOutputs:
+    def __call__(self, images: Tensor) -> RawOutputs[Any]:
         """Normalised RGB images (B, 3, H, W) to raw predictions, float32."""
         ...
 
@@ -34,7 +34,7 @@ class AutocastNetwork:
         self._dtype = dtype
         self._kind = next(network.parameters()).device.type
 
-    def __call__(self, images: Tensor) -> RawOutputs:
+    def __call__(self, images: Tensor) -> RawOutputs[Tensor]:
         """See `FrameNetwork`."""
         with torch.autocast(self._kind, self._dtype):
             return self.network(images)

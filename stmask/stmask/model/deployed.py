@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -28,7 +27,7 @@ from stmask.model.deployed_backbone import (
 )
 from stmask.model.deployed_head import DenseHead, Rows, SparseBranch, feature_table, pixels_of
 from stmask.model.head import PredictionHead
-from stmask.model.network import STMask
+from stmask.model.network import RawOutputs, STMask
 from stmask.model.priors import prior_boxes
 from stmask.model.temporal import TemporalNet
 
@@ -39,35 +38,6 @@ Timer = Callable[[str], AbstractContextManager[object]]
 def untimed(_name: str) -> AbstractContextManager[object]:
     """The timer of those who do not ask."""
     return contextlib.nullcontext()
-
-
-@dataclass
-class DeployedOutputs:
-    """`RawOutputs` of inference; `mask_coeff` and `track` are computed as they are read.
-
-    Attributes:
-        loc: see `RawOutputs`, as the others.
-        conf_logits: (B, N, classes).
-        mask_coeff: `mask_coeff[b][rows]` is (n, P).
-        track: `track[b][rows]` is (n, E), length 1.
-        centerness: (B, N).
-        priors: (N, 4).
-        proto: (B, 2h, 2w, P).
-        fpn_feat: (B, C, h, w).
-        t2s_feat: (B, C, h, w).
-        levels: height and width of every level.
-    """
-
-    loc: Tensor
-    conf_logits: Tensor
-    mask_coeff: Rows
-    track: Rows
-    centerness: Tensor
-    priors: Tensor
-    proto: Tensor
-    fpn_feat: Tensor
-    t2s_feat: Tensor
-    levels: list[tuple[int, int]]
 
 
 def can_deploy(network: STMask) -> bool:
@@ -121,7 +91,7 @@ class DeployedNetwork:
                 self._temporal = _Temporal(network.TemporalNet, dtype)
 
     @torch.no_grad()
-    def __call__(self, images: Tensor) -> DeployedOutputs:
+    def __call__(self, images: Tensor) -> RawOutputs[Rows]:
         """Normalised RGB images (B, 3, H, W) to raw predictions; see `STMask.forward`."""
         with self.timer("backbone"):
             maps = self.backbone(images)
@@ -137,7 +107,7 @@ class DeployedNetwork:
         with self.timer("proto"):
             proto = self.proto_net(levels[0])
         selected = self.settings.correlation_level
-        return DeployedOutputs(
+        return RawOutputs(
             loc=torch.cat([output.loc for output in outputs], 1),
             conf_logits=torch.cat([output.conf_logits for output in outputs], 1),
             mask_coeff=Rows(self.coeff, table, places, normalize=False),

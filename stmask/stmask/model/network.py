@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,16 +22,19 @@ from stmask.model.resnet import ResNet
 from stmask.model.settings import NetworkSettings
 from stmask.model.temporal import TemporalNet, temporal_features
 
+PerPrior = TypeVar("PerPrior")
+"""What holds a row for every prior: a tensor, or something that computes rows as they are read."""
+
 
 @dataclass
-class RawOutputs:
+class RawOutputs(Generic[PerPrior]):
     """Predictions for every prior, float32.
 
     Attributes:
         loc: (B, N, 4).
         conf_logits: (B, N, classes), background first.
-        mask_coeff: (B, N, P) before tanh.
-        track: (B, N, E), length 1.
+        mask_coeff: (B, N, P) before tanh; `mask_coeff[b][rows]` is (n, P).
+        track: (B, N, E), length 1; `track[b][rows]` is (n, E).
         centerness: (B, N) in (-1, 1), in the order of `stack_centerness`.
         priors: (N, 4) centres and sizes; shared, not to be written to.
         proto: (B, 2h, 2w, P) prototypes at stride 4.
@@ -42,8 +46,8 @@ class RawOutputs:
 
     loc: Tensor
     conf_logits: Tensor
-    mask_coeff: Tensor
-    track: Tensor
+    mask_coeff: PerPrior
+    track: PerPrior
     centerness: Tensor
     priors: Tensor
     proto: Tensor
@@ -93,7 +97,7 @@ class STMask(nn.Module):
         """Priors (N, 4) of levels of the given heights and widths."""
         return prior_boxes(sizes, self.settings, device)
 
-    def forward(self, images: Tensor) -> RawOutputs:
+    def forward(self, images: Tensor) -> RawOutputs[Tensor]:
         """Normalised RGB images (B, 3, H, W) to raw predictions.
 
         Sizes need not be multiples of 32: levels are divided rounding up.
