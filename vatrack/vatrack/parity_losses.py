@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
+from vatrack.checkpoint import load_network
 from vatrack.losses.assignment import assign
 from vatrack.losses.batch import FrameTargets, TrainingBatch
 from vatrack.losses.boxes import BoxTargets, box_losses
@@ -26,8 +27,7 @@ from vatrack.losses.settings import LossSettings, ProposalSettings
 from vatrack.losses.terms import accuracy, mask_loss
 from vatrack.losses.training import total_loss, training_losses
 from vatrack.model.anchors import level_anchors, valid_anchors
-from vatrack.model.network import build
-from vatrack.model.settings import BACKBONES, ModelSettings
+from vatrack.model.settings import ModelSettings
 from vatrack.parity_kit import Kit
 from vatrack.pixels import to_network
 from vidseg_common.parity_kit import Case, Comparison
@@ -201,10 +201,7 @@ def _sample(objects: Tensor, num: int) -> Sample:
 def run_train(case: Case, kit: Kit) -> list[Comparison]:
     """Every loss of a batch of two pairs, and norms and values of gradients."""
     config, given = case["config"], kit.tensors(case)
-    backbone: dict[str, Any] = BACKBONES[config["backbone"]]
-    model = ModelSettings(kind=config["method"], **backbone)
-    network = build(model).train()
-    network.load_state_dict(kit.state(case["variant"]))
+    network = load_network(kit.released_file(case["variant"])).train()
     means = _running_means(network)
     limits = ProposalSettings(config["nms_pre"], config["max_num"])
     settings = replace(without_choice(LossSettings()), key_proposals=limits, ref_proposals=limits)
