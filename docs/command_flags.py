@@ -72,6 +72,8 @@ COMMANDS = {
     "web/server.py": ("stmask.commands.viewer", "main"),
     "devis train": ("devis.commands.train", "main"),
     "devis/main.py": ("devis.commands.main", "main"),
+    "devis visualize-dataset": ("devis.commands.visualize_dataset", "main"),
+    "devis/visualize_dataset.py": ("devis.commands.visualize_dataset", "main"),
     "devis parity": ("devis.parity", "main"),
     "devis.parity": ("devis.parity", "main"),
     "vatrack parity": ("vatrack.parity", "main"),

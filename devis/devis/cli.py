@@ -1,4 +1,4 @@
-"""`devis train | parity`."""
+"""`devis train | visualize-dataset | parity`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from vidseg_common.program import Program
 #: Command, module and function, one line of help.
 COMMANDS = {
     "train": ("devis.commands.train", "main", "train a configuration"),
+    "visualize-dataset": (
+        "devis.commands.visualize_dataset",
+        "main",
+        "draw training samples as the network gets them",
+    ),
     "parity": ("devis.parity", "main", "compare with the recorded numbers of the original"),
 }
 
