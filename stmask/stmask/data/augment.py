@@ -92,14 +92,25 @@ class Expansion:
 
     def apply(self, frames: Sequence[Frame], rng: random.Random) -> list[Frame]:
         """Draws once and changes all frames."""
+        drawn = self.draw(frames[0].size, rng)
+        return list(frames) if drawn is None else [_placed(frame, *drawn) for frame in frames]
+
+    def draw(
+        self, size: tuple[int, int], rng: random.Random
+    ) -> tuple[tuple[int, int], tuple[int, int]] | None:
+        """Size (H, W) of a canvas and corner (x, y) of the frame on it; None for no change.
+
+        Args:
+            size: width and height of the frame.
+            rng: draws.
+        """
         if rng.random() < 0.5:
-            return list(frames)
-        width, height = frames[0].size
+            return None
+        width, height = size
         ratio = rng.uniform(*self.ratio_range)
         left = int(rng.uniform(0, width * ratio - width))
         top = int(rng.uniform(0, height * ratio - height))
-        canvas = int(height * ratio), int(width * ratio)
-        return [_placed(frame, canvas, (left, top)) for frame in frames]
+        return (int(height * ratio), int(width * ratio)), (left, top)
 
 
 def _placed(frame: Frame, canvas: tuple[int, int], corner: tuple[int, int]) -> Frame:
@@ -132,14 +143,27 @@ class Cropping:
 
     def apply(self, frames: Sequence[Frame], rng: random.Random) -> list[Frame]:
         """Draws once and changes all frames; objects whose centre is outside are left out."""
+        window = self.draw(frames[0].size, [frame.boxes for frame in frames], rng)
+        return list(frames) if window is None else [_cut(frame, window) for frame in frames]
+
+    def draw(
+        self, size: tuple[int, int], boxes: Sequence[np.ndarray], rng: random.Random
+    ) -> np.ndarray | None:
+        """A window (x1, y1, x2, y2) in whole pixels; None for no change.
+
+        Args:
+            size: width and height of the frames.
+            boxes: (n, 4) corners in each frame.
+            rng: draws.
+        """
         while True:
             share = rng.choice((1.0, *self.min_ious, 0.0))
             if share == 1.0:
-                return list(frames)
+                return None
             for _ in range(_NUM_TRIALS):
-                window = self._draw(frames[0].size, rng)
-                if window is not None and all(_is_good(window, share, f.boxes) for f in frames):
-                    return [_cut(frame, window) for frame in frames]
+                window = self._draw(size, rng)
+                if window is not None and all(_is_good(window, share, b) for b in boxes):
+                    return window
 
     def _draw(self, size: tuple[int, int], rng: random.Random) -> np.ndarray | None:
         """A window (x1, y1, x2, y2) in whole pixels, None where it is too narrow."""

@@ -26,7 +26,7 @@ from vidseg_common.metrics.parallel import positive_int
 
 Floats = NDArray[np.float64]
 
-_STRIDES = (8, 16, 32, 64, 128)
+STRIDES = (8, 16, 32, 64, 128)
 _CHUNK = 512
 _THRESHOLDS = (0.4, 0.5, 0.6, 0.7)
 _AREAS = {
@@ -87,7 +87,7 @@ def best_overlaps(boxes: Floats, config: str) -> Floats:
         ConfigError: there is none.
     """
     height, width = padded_size(IMAGE_SIZE[1], IMAGE_SIZE[0])
-    levels = [(-(-height // s), -(-width // s)) for s in _STRIDES]
+    levels = [(-(-height // s), -(-width // s)) for s in STRIDES]
     priors = prior_boxes(levels, network_settings(get_config(config)), torch.device("cpu"))
     corners = np.concatenate([boxes[:, 2:4], boxes[:, 2:4] + boxes[:, 4:]], 1).astype(np.float32)
     placed = np.empty_like(corners)
@@ -98,10 +98,21 @@ def best_overlaps(boxes: Floats, config: str) -> Floats:
     return torch.cat([jaccard(c, to_corners(priors)).amax(1) for c in chunks]).double().numpy()
 
 
-def _parser(program: str, description: str) -> ArgumentParser:
+def box_parser(program: str, description: str, *, output: Path | None = None) -> ArgumentParser:
+    """A command line about the boxes of an annotation file, and a file to write where named."""
     parser = ArgumentParser(program, description=description)
     parser.add_argument("annotations", type=Path, help="annotation file of YouTube-VIS or OVIS")
+    if output is not None:
+        parser.add_argument("-o", "--output", type=Path, default=output, help="file to write")
     return parser
+
+
+def write_boxes(path: Path, boxes: Floats) -> None:
+    """Writes rows of boxes as a .npy file and says so."""
+    path = path.with_suffix(".npy")
+    with atomic_path(path) as temporary:
+        np.save(temporary, boxes)
+    say(f"{len(boxes)} boxes in {path}")
 
 
 def main_save(argv: Sequence[str] | None = None) -> int:
@@ -110,17 +121,13 @@ def main_save(argv: Sequence[str] | None = None) -> int:
     Raises:
         DatasetError: see `read_boxes`.
     """
-    parser = _parser(
+    parser = box_parser(
         "save_bboxes.py",
         "Write boxes as rows [video width, video height, x, y, width, height] of a .npy file.",
+        output=Path("weights/bboxes.npy"),
     )
-    default = Path("weights/bboxes.npy")
-    parser.add_argument("-o", "--output", type=Path, default=default, help="file to write")
     args = parser.parse_args(argv)
-    boxes = read_boxes(args.annotations)
-    with atomic_path(args.output.with_suffix(".npy")) as temporary:
-        np.save(temporary, boxes)
-    say(f"{len(boxes)} boxes in {args.output.with_suffix('.npy')}")
+    write_boxes(args.output, read_boxes(args.annotations))
     return 0
 
 
@@ -130,7 +137,7 @@ def main_cluster(argv: Sequence[str] | None = None) -> int:
     Raises:
         DatasetError: see `read_boxes`.
     """
-    parser = _parser(
+    parser = box_parser(
         "cluster_bbox_sizes.py",
         "k-means of the sizes of boxes in frames of 640x360, then of their aspects by size.",
     )
@@ -154,7 +161,7 @@ def main_recall(argv: Sequence[str] | None = None) -> int:
     Raises:
         UserError: unusable annotations or configuration.
     """
-    parser = _parser(
+    parser = box_parser(
         "bbox_recall.py",
         "Share of boxes that some prior meets with at least an IoU, by area in frames of 640x360.",
     )

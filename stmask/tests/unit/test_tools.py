@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from stmask.tools import boxes, plot_loss, split_sub, unpack
+from stmask.tools import box_search, boxes, plot_loss, split_sub, unpack
 from vidseg_common.datasets import youtube_vis
 from vidseg_common.errors import CheckpointError, DatasetError, UserError
 from vidseg_common.synthetic_cli import generate_videos
@@ -96,6 +96,33 @@ def test_a_box_that_is_a_prior_overlaps_fully():
 def test_recall_is_printed(annotations, capsys):
     assert boxes.main_recall([str(annotations), "--max_boxes", "3"]) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["all", "3"]
+
+
+def test_augmented_boxes_stay_in_their_frames(annotations, tmp_path):
+    path = tmp_path / "augmented.npy"
+    words = [str(annotations), "-o", str(path), "--copies", "20"]
+    assert box_search.main_augment(words) == 0
+    found, before = np.load(path), boxes.read_boxes(annotations)
+    assert found.shape == (20 * len(before), 6)
+    low, high = found[:, 2:4], found[:, 2:4] + found[:, 4:]
+    assert (low >= 0).all() and (high <= found[:, :2] + 1e-6).all() and (found[:, 4:] > 0).all()
+    # Frames grow and shrink; some stay as they are.
+    areas = found[:, :2].prod(1) / before[0, :2].prod()
+    assert areas.max() > 2 and areas.min() < 0.7 and (areas == 1).any()
+    assert box_search.main_augment([*words[:-1], "20", "--seed", "0"]) == 0
+    assert (np.load(path) == found).all()
+
+
+def test_scales_are_found_that_made_the_boxes(annotations, capsys):
+    kernels = ((3, 3), (3, 5), (5, 3))
+    sizes = box_search.shapes_of(kernels, [1.3])
+    (scale,) = box_search.best_scales(sizes, kernels, 1)
+    assert scale == pytest.approx(1.3, abs=1e-3)
+    assert box_search.mean_overlap(sizes, sizes) == 1
+    assert box_search.main_optimize([str(annotations), "--scales", "2"]) == 0
+    first, before, after = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{len(boxes.read_boxes(annotations))} boxes")
+    assert float(after.split()[0]) >= float(before.split()[0])
 
 
 def record(session, iteration, total, **losses):
