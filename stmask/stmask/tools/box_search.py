@@ -65,7 +65,7 @@ def mean_overlap(sizes: Floats, shapes: Floats) -> float:
     return float((common / union).max(1).mean())
 
 
-def shapes_of(kernels: Sequence[tuple[int, int]], scales: Sequence[float]) -> Floats:
+def shapes_of(kernels: Sequence[tuple[int, int]], scales: Sequence[float] | Floats) -> Floats:
     """(P, 2) width and height in pixels of the priors of all levels: windows of the kernels."""
     return np.array(
         [(kw * s * stride, kh * s * stride) for stride in STRIDES for kh, kw in kernels
