@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 
@@ -62,6 +63,11 @@ def _problems(cfg: Config) -> Iterator[str]:
         )
     if model.WITH_BBX_REFINE and model.WITH_REF_POINT_REFINE:
         yield "MODEL.WITH_BBX_REFINE and MODEL.WITH_REF_POINT_REFINE exclude each other"
+    if not 0 < cfg.INPUT.SCALE_FACTOR_TRAIN < math.inf:
+        yield f"INPUT.SCALE_FACTOR_TRAIN must be positive, got {cfg.INPUT.SCALE_FACTOR_TRAIN}"
+    for key in ("MIN_SIZE_TEST", "MAX_SIZE_TEST"):
+        if getattr(cfg.INPUT, key) < 1:
+            yield f"INPUT.{key} must be 1 or more pixels, got {getattr(cfg.INPUT, key)}"
     if cfg.TEST.INPUT_FOLDER and not cfg.TEST.EPOCHS_TO_EVAL:
         yield "TEST.EPOCHS_TO_EVAL must name an epoch when TEST.INPUT_FOLDER is given"
     if not 0 <= cfg.SEED < LARGEST_SEED:

@@ -17,6 +17,8 @@ class Entry:
         images: folder of images or of video folders, below the folder of all data sets.
         annotations: its JSON file, below the same folder.
         num_classes: width of the class head.
+        categories: name of the list of its classes, see
+            `vidseg_common.datasets.category_names.standard_categories`; "" for none.
         whole: JSON file of a larger set, which serves where the own one is missing.
         left_out: ids of the videos of the larger set that are not in this one.
     """
@@ -24,6 +26,7 @@ class Entry:
     images: str
     annotations: str
     num_classes: int
+    categories: str = ""
     whole: str = ""
     left_out: tuple[int, ...] = ()
 
@@ -31,8 +34,13 @@ class Entry:
 COCO_CLASSES, YOUTUBE_CLASSES, OVIS_CLASSES = 91, 40, 25
 
 
-def _youtube(folder: str, part: str, file: str) -> Entry:
-    return Entry(f"{folder}/{part}/JPEGImages", f"{folder}/{part}/{file}", YOUTUBE_CLASSES)
+def _youtube(folder: str, part: str, file: str, categories: str = "") -> Entry:
+    images, annotations = f"{folder}/{part}/JPEGImages", f"{folder}/{part}/{file}"
+    return Entry(images, annotations, YOUTUBE_CLASSES, categories)
+
+
+def _ovis(part: str) -> Entry:
+    return Entry(f"OVIS/{part}", f"OVIS/annotations_{part}.json", OVIS_CLASSES, "ovis")
 
 
 def _coco(part: str) -> Entry:
@@ -43,19 +51,19 @@ Kind = Literal["coco", "vis"]
 CATALOG: dict[Kind, dict[str, Entry]] = {
     "coco": {"train": _coco("train2017"), "val": _coco("val2017")},
     "vis": {
-        "yt_vis_train_19": _youtube("Youtube_VIS-2019", "train", "train.json"),
-        "yt_vis_val_19": _youtube("Youtube_VIS-2019", "valid", "valid.json"),
-        "yt_vis_train_21": _youtube("Youtube_VIS-2021", "train", "instances.json"),
+        "yt_vis_train_19": _youtube("Youtube_VIS-2019", "train", "train.json", "ytvis2019"),
+        "yt_vis_val_19": _youtube("Youtube_VIS-2019", "valid", "valid.json", "ytvis2019"),
+        "yt_vis_train_21": _youtube("Youtube_VIS-2021", "train", "instances.json", "ytvis2021"),
         # Without the two most crowded videos, to fit into memory.
         "yt_vis_train_21_wo_2975_2359": replace(
-            _youtube("Youtube_VIS-2021", "train", "instances_wo_2975_2359.json"),
+            _youtube("Youtube_VIS-2021", "train", "instances_wo_2975_2359.json", "ytvis2021"),
             whole="Youtube_VIS-2021/train/instances.json",
             left_out=(2975, 2359),
         ),
-        "yt_vis_val_21": _youtube("Youtube_VIS-2021", "valid", "instances.json"),
+        "yt_vis_val_21": _youtube("Youtube_VIS-2021", "valid", "instances.json", "ytvis2021"),
         "yt_vis_val_long": _youtube("Youtube_VIS-long", "valid", "instances.json"),
-        "ovis_train": Entry("OVIS/train", "OVIS/annotations_train.json", OVIS_CLASSES),
-        "ovis_val": Entry("OVIS/valid", "OVIS/annotations_valid.json", OVIS_CLASSES),
+        "ovis_train": _ovis("train"),
+        "ovis_val": _ovis("valid"),
         "mini_train": _youtube("Youtube_VIS", "train", "mini_train.json"),
         "mini_val": _youtube("Youtube_VIS", "valid", "mini_valid.json"),
     },

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from devis.data.clip_sample import ClipSample, Floats, Image, crop, flip, resize
-from devis.data.sizes import BEFORE_CROP, clip_window
+from devis.data.sizes import BEFORE_CROP, clip_window, scaled
 
 #: Shorter sides and the largest longer side: of training at several sizes, ...
 SIZES, LONGEST = (288, 320, 352, 392, 416, 448, 480, 512), 768
@@ -117,5 +117,5 @@ class ClipAugmenter:
     def _resize(
         self, sample: ClipSample, sizes: tuple[int, ...], longest: int | None, rng: random.Random
     ) -> ClipSample:
-        limit = None if longest is None else int(longest * self.factor)
-        return resize(sample, int(rng.choice(sizes) * self.factor), limit)
+        limit = None if longest is None else scaled([longest], self.factor)[0]
+        return resize(sample, rng.choice(scaled(sizes, self.factor)), limit)

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 
 from devis.data.image_sample import ImageSample, crop, flip, resize
-from devis.data.sizes import BEFORE_CROP, image_window
+from devis.data.sizes import BEFORE_CROP, image_window, scaled
 
 #: Shorter sides, and the largest longer side.
 SIZES, LONGEST = tuple(range(480, 801, 32)), 1333
@@ -27,7 +27,7 @@ class ImageAugmenter:
         if rng.random() < 0.5:
             sample = flip(sample)
         if rng.random() < 0.5:
-            sample = resize(sample, int(rng.choice(BEFORE_CROP) * self.factor), None)
+            sample = resize(sample, rng.choice(scaled(BEFORE_CROP, self.factor)), None)
             sample = crop(sample, image_window(sample.size, self.factor, rng))
         # The limit is not rounded: so were the published models trained.
-        return resize(sample, int(rng.choice(SIZES) * self.factor), LONGEST * self.factor)
+        return resize(sample, rng.choice(scaled(SIZES, self.factor)), LONGEST * self.factor)

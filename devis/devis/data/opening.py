@@ -13,6 +13,7 @@ from devis.data.catalog import Entry, Kind
 from vidseg_common.conversion import select_positions
 from vidseg_common.datasets import coco, youtube_vis
 from vidseg_common.datasets.annotations import AnnotationSet
+from vidseg_common.datasets.category_names import standard_categories, title_of
 from vidseg_common.datasets.youtube_vis_lazy import open_annotations
 from vidseg_common.errors import DatasetError, list_problems
 from vidseg_common.video_images import read_image
@@ -59,7 +60,7 @@ def open_set(
 
     Raises:
         DatasetError: a file is missing or wrong, there is nothing in it, or it has classes that
-            the data set of that name does not have.
+            the data set of that name does not have; the first problems are listed.
     """
     file, images, left_out = root / entry.annotations, root / entry.images, frozenset[int]()
     if not file.is_file() and entry.whole and (root / entry.whole).is_file():
@@ -69,17 +70,28 @@ def open_set(
             f"{name}: no annotation file {file}; DATASETS.DATA_PATH ({root}) has to be the folder "
             "of all data sets"
         )
-    if kind == "coco":
-        data = coco.read(file, images=images, progress=progress)
-    elif at_once:
-        data = youtube_vis.read(file, images=images, progress=progress)
-    else:
-        data = open_annotations(file, images=images)
+    try:
+        if kind == "coco":
+            data = coco.read(file, images=images, progress=progress)
+        elif at_once:
+            data = youtube_vis.read(file, images=images, progress=progress)
+        else:
+            data = open_annotations(file, images=images)
+    except DatasetError as error:
+        raise DatasetError(_shortened(str(error))) from error
     _check(file, name, data, entry, kind)
     if left_out:
         kept = [place for place, video in enumerate(data.videos) if video.id not in left_out]
         data = select_positions(data, kept)
     return OpenSet(file, images, data)
+
+
+def _shortened(message: str) -> str:
+    """The first problems of a file: a wrong one may have as many as there are annotations."""
+    lines = message.splitlines()
+    more = len(lines) - 1 - MOST_PROBLEMS
+    told = [f"  - and {more} more; `vidseg validate` lists all"] if more > 0 else []
+    return "\n".join([*lines[: MOST_PROBLEMS + 1], *told])
 
 
 def _check(file: Path, name: str, data: AnnotationSet, entry: Entry, kind: Kind) -> None:
@@ -91,6 +103,13 @@ def _check(file: Path, name: str, data: AnnotationSet, entry: Entry, kind: Kind)
         raise DatasetError(
             f"{file}: field categories: {name} has the numbers 1 to {entry.num_classes}, found "
             f"{beyond[0].id} ({beyond[0].name})"
+        )
+    found = title_of(data.categories)
+    right = title_of(standard_categories(entry.categories)) if entry.categories else None
+    if found and right and found != right:
+        raise DatasetError(
+            f"{file}: field categories: these are the categories of {found}, but {name} is "
+            f"{right}; other numbers mean other classes"
         )
 
 

@@ -23,8 +23,8 @@ CROP = (384, 600)
 
 
 def scaled(sizes: Sequence[int], factor: float) -> list[int]:
-    """Sizes times a factor, rounded down."""
-    return [int(size * factor) for size in sizes]
+    """Sizes times a factor, rounded down to 1 or more."""
+    return [max(int(size * factor), 1) for size in sizes]
 
 
 def clip_window(size: tuple[int, int], factor: float, rng: random.Random) -> Window | None:

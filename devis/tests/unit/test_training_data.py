@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
 from devis.config import load_config
 from devis.data.build import (
@@ -30,12 +31,14 @@ from devis.data.resize import to_picture
 from devis.data.sizes import Window, clip_window, image_window
 from vidseg_common import rle
 from vidseg_common.background import write_image
+from vidseg_common.datasets.category_names import standard_categories
 from vidseg_common.errors import ConfigError, DatasetError
 from vidseg_common.synthetic_cli import generate_videos
 from vidseg_common.synthetic_layouts import write_layout
 
 SIZE = (48, 64)
 SMALL = ["INPUT.SCALE_FACTOR_TRAIN", 0.1]
+JOINT = ["DATASETS.DEVIS.COCO_JOINT_TRAINING", True]
 
 
 @pytest.fixture(scope="session")
@@ -243,7 +246,7 @@ def test_validation_videos(made):
 
 
 def test_clips_of_images_come_before_clips_of_videos(made):
-    cfg = config(made, "devis_R_50_YT-21", "DATASETS.DEVIS.COCO_JOINT_TRAINING", True)
+    cfg = config(made, "devis_R_50_YT-21", *JOINT)
     dataset = train_dataset(cfg)
     images, videos = dataset.parts
     assert len(dataset) == len(images) + 6 and len(images) > 0
@@ -267,7 +270,7 @@ def test_the_list_of_the_published_models_is_preferred(root):
     own = root / "COCO/annotations/coco_keepfor_ytvis19.json"
     shutil.copy(annotations_of(root, "images"), own)
     change(own, keep_one)
-    cfg = config(root, "devis_R_50_YT-21", "DATASETS.DEVIS.COCO_JOINT_TRAINING", True)
+    cfg = config(root, "devis_R_50_YT-21", *JOINT)
     assert len(train_dataset(cfg)) == 1 + 6
 
 
@@ -276,16 +279,15 @@ def test_crowded_images_make_no_clips(root):
         entry = content["annotations"][0]
         content["annotations"] += [{**entry, "id": 1000 + i} for i in range(25)]
 
-    cfg = config(root, "devis_R_50_YT-21", "DATASETS.DEVIS.COCO_JOINT_TRAINING", True)
+    cfg = config(root, "devis_R_50_YT-21", *JOINT)
     before = len(train_dataset(cfg))
     change(annotations_of(root, "images"), crowd)
     assert len(train_dataset(cfg)) == before - 1
 
 
 def test_sets_whose_classes_are_not_those_of_coco(made):
-    joint = ["DATASETS.DEVIS.COCO_JOINT_TRAINING", True]
     with pytest.raises(ConfigError, match="the classes of ovis_train are not those of COCO"):
-        train_dataset(config(made, "devis_R_50_OVIS", *joint))
+        train_dataset(config(made, "devis_R_50_OVIS", *JOINT))
 
 
 # Files that are wrong
@@ -370,6 +372,49 @@ def test_classes_beyond_those_of_the_data_set(root, make, kind):
         DatasetError, match=rf"the numbers 1 to {number - 1}, found {number} \(sloth"
     ):
         train_dataset(make(root))
+
+
+def test_the_file_of_another_data_set(root):
+    def rename(content):
+        content["categories"] = [vars(c) for c in standard_categories("ytvis2019")]
+
+    change(annotations_of(root), rename)
+    with pytest.raises(
+        DatasetError, match=r"categories of YouTube-VIS 2019, but yt_vis_train_21 is"
+    ):
+        train_dataset(config(root))
+
+
+def test_files_of_the_other_kind_are_told_in_a_few_lines(root):
+    videos, images = annotations_of(root), annotations_of(root, "images")
+    shutil.copy(videos, root / "other.json")
+    shutil.copy(images, videos)
+    shutil.copy(root / "other.json", images)
+    change(images, lambda content: content["annotations"].extend(content["annotations"] * 9))
+    for make, text in (
+        (config, "is not one of YouTube-VIS"),
+        (images_config, "no image has the id"),
+    ):
+        with pytest.raises(DatasetError, match=text) as caught:
+            train_dataset(make(root))
+        lines = str(caught.value).splitlines()
+        assert len(lines) == 12 and lines[-1].endswith("more; `vidseg validate` lists all")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_samples_are_the_same_in_any_process(made, workers):
+    dataset = train_dataset(config(made, "devis_R_50_YT-21", *JOINT))
+    keys = [SampleKey(i, 7 * i) for i in (0, 3, len(dataset) - 1)]
+    loader = DataLoader(
+        dataset,
+        sampler=keys,
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,
+    )
+    for key, item in zip(keys, loader, strict=True):
+        assert torch.equal(item.images, dataset[key].images)
+        assert torch.equal(item.target.masks, dataset[key].target.masks)
 
 
 def test_a_training_set_of_other_classes_than_the_validation_set(made):
