@@ -12,6 +12,10 @@ from torch import Tensor, nn
 from vatrack.model.fpn import FPN
 from vatrack.model.layers import Conv
 from vatrack.model.resnet import Bottleneck, ResNet
+from vatrack.ops.winograd import WinogradConv
+
+#: Pixels of a batch and channels from which on a 3x3 convolution is faster in Winograd's form.
+WINOGRAD_PIXELS, WINOGRAD_CHANNELS = 448, 128
 
 
 class PlainConv:
@@ -31,6 +35,10 @@ class PlainConv:
         self.bias = None if bias is None else bias.detach()
         self.stride, self.groups = stride, groups
         self.padding = weight.shape[2] // 2
+        self.by_tiles: WinogradConv | None = None
+        plain = (weight.device.type, weight.dtype, groups, stride) == ("cpu", torch.float32, 1, 1)
+        if plain and weight.shape[2] == 3 and min(weight.shape[:2]) >= WINOGRAD_CHANNELS:
+            self.by_tiles = WinogradConv(weight, self.bias)
 
     @classmethod
     def of(cls, conv: nn.Conv2d, dtype: torch.dtype) -> PlainConv:
@@ -50,6 +58,9 @@ class PlainConv:
 
     def __call__(self, x: Tensor, *, add: Tensor | None = None, relu: bool = False) -> Tensor:
         """(B, Cin, h, w) to relu(conv(x) + add), channels last in memory."""
+        pixels = x.shape[0] * x.shape[2] * x.shape[3]
+        if self.by_tiles is not None and add is None and pixels >= WINOGRAD_PIXELS:
+            return self.by_tiles(x, relu=relu)
         y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, groups=self.groups)
         if add is not None:
             y += add
