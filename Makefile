@@ -171,11 +171,23 @@ weights-stmask: setup  ## Put published weights in place [ARGS="STMask_plus_resn
 
 # --- devis ----------------------------------------------------------------------------------------
 
-.PHONY: parity-devis train-devis
+.PHONY: parity-devis train-devis eval-devis predict-devis weights-devis
 
 train-devis: setup  ## Train [CFG=devis_R_50_YT-21 GPUS=1 OUT=output RESUME=latest ARGS="KEY VALUE ..."]
 	$(LAUNCH) devis/main.py --config-file '$(or $(CFG),devis_R_50_YT-21)' $(if $(RESUME),--resume '$(RESUME)') \
 	  $(if $(OUT),OUTPUT_DIR '$(OUT)') $(ARGS)
+
+eval-devis: setup  ## Run and score a validation set [CFG=devis_R_50_YT-21 MODEL=weights/x.pth DATA=data OUT=output GPUS=1 ARGS="KEY VALUE ..."]
+	$(LAUNCH) devis/main.py --config-file '$(or $(CFG),devis_R_50_YT-21)' --eval-only \
+	  MODEL.WEIGHTS '$(or $(MODEL),weights/r50_devis_yt-21.pth)' $(if $(DATA),DATASETS.DATA_PATH '$(DATA)') \
+	  $(if $(OUT),OUTPUT_DIR '$(OUT)') $(ARGS)
+
+predict-devis: setup  ## Find, classify and track objects in a video [VIDEO=clip.mp4 MODEL=weights/x.pth OUT=runs/predict ARGS=...]
+	$(call need,VIDEO,clip.mp4)$(BIN)/devis predict '$(VIDEO)' -o '$(or $(OUT),runs/predict)' \
+	  --model '$(or $(MODEL),weights/r50_devis_yt-21.pth)' $(ARGS)
+
+weights-devis: setup  ## Put published weights in place [ARGS="r50_devis_yt-21 --from-file x.zip"]
+	$(BIN)/devis download $(ARGS)
 
 parity-devis: setup  ## Compare with recorded numbers of the original [KIT=folder]
 	$(RUN) -m devis.parity $(KIT)

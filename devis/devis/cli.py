@@ -1,4 +1,4 @@
-"""`devis train | visualize-dataset | parity`."""
+"""`devis predict | eval | train | download | visualize-att-maps | visualize-dataset | parity`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from vidseg_common.program import Program
 
 #: Command, module and function, one line of help.
 COMMANDS = {
+    "predict": ("devis.commands.predict", "main", "find, segment and track the objects of a video"),
+    "eval": ("devis.commands.eval", "main", "run and score a validation set"),
     "train": ("devis.commands.train", "main", "train a configuration"),
+    "download": ("devis.commands.download", "main", "put published weights in place"),
+    "visualize-att-maps": (
+        "devis.commands.visualize_att_maps",
+        "main",
+        "draw where the decoder looks in the frames of a clip",
+    ),
     "visualize-dataset": (
         "devis.commands.visualize_dataset",
         "main",

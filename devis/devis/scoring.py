@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from devis.data.catalog import COCO_CLASSES
 from devis.data.opening import OpenSet
 from vidseg_common.datasets import coco
+from vidseg_common.datasets.annotations import AnnotationSet, Category
 from vidseg_common.datasets.youtube_vis_lazy import open_results
 from vidseg_common.errors import UserError
 from vidseg_common.files import atomic_path, write_json, write_text
@@ -58,11 +61,21 @@ def score_images(
         UserError: as `score_videos`.
     """
     _check_truth(chosen)
-    found = coco.read_results(results, chosen.data)
+    found = coco.read_results(results, _with_every_class(chosen.data))
     scores = {"bbox": coco_ap.evaluate(chosen.data, found, iou_type="bbox", workers=workers)}
     if masks:
         scores["segm"] = coco_ap.evaluate(chosen.data, found, iou_type="segm", workers=workers)
     return scores
+
+
+def _with_every_class(data: AnnotationSet) -> AnnotationSet:
+    """The data set as if it had a category for every output of the class head.
+
+    Some numbers up to 91 are none of COCO; what is found of them is left out of the score.
+    """
+    known = {category.id for category in data.categories}
+    others = [Category(i, str(i)) for i in range(1, COCO_CLASSES + 1) if i not in known]
+    return replace(data, categories=[*data.categories, *others])
 
 
 def _check_truth(chosen: OpenSet) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from devis.commands.common import PRECISIONS, add_device_flags, add_override_words
+from devis.commands.common import PRECISIONS, add_device_flags
 from devis.config import update
 from devis.inference.matching import Seen
 from devis.inference.predictor import Predictor, VideoResult
@@ -60,7 +60,13 @@ def build_parser() -> ArgumentParser:
     add("--no-overlay", action="store_true", help="write no overlay video")
     add("--max-frames", type=positive_int, help="stop after this many frames")
     add("--num-workers", type=int, default=4, help="frames read ahead in a thread; 0: no thread")
-    add_override_words(parser)
+    add(
+        "--opts",
+        nargs="+",
+        default=[],
+        metavar="KEY VALUE",
+        help="values over those of the configuration, such as TEST.NUM_OUT 20",
+    )
     return parser
 
 
