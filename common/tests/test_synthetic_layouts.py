@@ -17,7 +17,12 @@ from vidseg_common.formats import find_format
 from vidseg_common.synthetic import CLASS_NAMES, SyntheticVideo
 from vidseg_common.synthetic_annotations import CATEGORIES, clip_of, occlusion_level
 from vidseg_common.synthetic_cli import generate_videos, main
-from vidseg_common.synthetic_layouts import LAYOUT_NAMES, MOTS_CLASSES, write_layout
+from vidseg_common.synthetic_layouts import (
+    LAYOUT_NAMES,
+    MOTS_CLASSES,
+    SAILVOS_CLASSES,
+    write_layout,
+)
 
 NUM_FRAMES = 6
 FILES = {
@@ -28,6 +33,8 @@ FILES = {
     "coco": ("coco", "annotations/instances_train2017.json", "train2017"),
     "stemseg": ("stemseg-video", "annotations/davis_train.json", "train/JPEGImages"),
 }
+#: Layouts with other classes than the videos.
+CLASSES = {"kitti-mots": MOTS_CLASSES, "sailvos": SAILVOS_CLASSES}
 
 
 def make_videos() -> Iterator[SyntheticVideo]:
@@ -88,7 +95,7 @@ def test_every_layout_of_videos_holds_the_same_objects(
             check_track(track, video, object_id)
             expected = true_class(video, object_id)
             classes = MOTS_CLASSES if layout == "kitti-mots" else {expected: expected}
-            assert track.category_id == classes[expected]
+            assert track.category_id == CLASSES.get(layout, {}).get(expected, expected)
 
 
 def check_track(track: Track, video: SyntheticVideo, object_id: int) -> None:

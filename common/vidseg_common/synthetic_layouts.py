@@ -15,6 +15,7 @@ from typing import Any
 
 from vidseg_common.arguments import did_you_mean
 from vidseg_common.background import write_image
+from vidseg_common.datasets import sailvos
 from vidseg_common.datasets.annotations import AnnotationSet, Category, Clip, Track, Video
 from vidseg_common.datasets.spool import Spool
 from vidseg_common.errors import ConfigError, DatasetError
@@ -25,6 +26,19 @@ from vidseg_common.synthetic_writers import write_davis, write_youtube_vos
 _MACHINES = ("vehicle", "cycle", "blob", "cluster", "bush")
 MOTS_CLASSES: Mapping[int, int] = {c.id: 1 if c.name in _MACHINES else 2 for c in CATEGORIES}
 """KITTI-MOTS has cars (1) and pedestrians (2): things become cars, creatures pedestrians."""
+
+_SAILVOS_NAMES = {
+    "blob": "bag",
+    "cluster": "box",
+    "quadruped": "dog",
+    "vehicle": "car",
+    "cycle": "motorcycle",
+    "bush": "potted plant",
+}
+SAILVOS_CLASSES: Mapping[int, int] = {
+    c.id: sailvos.CLASS_NAMES.index(_SAILVOS_NAMES.get(c.name, c.name)) + 1 for c in CATEGORIES
+}
+"""The class of SAIL-VOS that each of ours comes nearest to."""
 
 _MOTS_IDS = 1000
 Split = str
@@ -81,8 +95,12 @@ def _with_levels(clip: Clip) -> Clip:
 
 
 def _with_rates(clip: Clip) -> Clip:
-    """The clip as SAIL-VOS holds it: visible and whole masks and hidden shares."""
-    return replace(clip, tracks=[replace(track, occlusion=None) for track in clip.tracks])
+    """The clip as SAIL-VOS holds it: its classes, visible and whole masks and hidden shares."""
+    tracks = [
+        replace(track, occlusion=None, category_id=SAILVOS_CLASSES[track.category_id])
+        for track in clip.tracks
+    ]
+    return replace(clip, tracks=tracks)
 
 
 def _with_mots_classes(clip: Clip) -> Clip:
@@ -114,11 +132,10 @@ def _write_kitti(data: AnnotationSet, root: Path, split: Split) -> list[str]:
 
 
 def _write_sailvos(data: AnnotationSet, root: Path, split: Split) -> list[str]:
-    write = _module("sailvos").write
     kinds = [("amodal", None), ("visible", None), ("joint", "amdl"), ("joint", "both")]
     notes = []
     for kind, bbox in kinds:
-        notes += write(data, root / "sailvos_cut_json", split=split, kind=kind, bbox=bbox)
+        notes += sailvos.write(data, root / "sailvos_cut_json", split=split, kind=kind, bbox=bbox)
     return notes
 
 
@@ -168,6 +185,7 @@ LAYOUTS: Mapping[str, Layout] = {
         lambda name, t, _: f"{name}/images/{t:06d}.png",
         _write_sailvos,
         prepare=_with_rates,
+        categories=tuple(Category(n, name) for n, name in enumerate(sailvos.CLASS_NAMES, 1)),
     ),
     "coco": Layout(
         _TRAIN_VAL,
