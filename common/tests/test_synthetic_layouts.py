@@ -94,7 +94,6 @@ def test_every_layout_of_videos_holds_the_same_objects(
         for track, object_id in zip(tracks, ids, strict=True):
             check_track(track, video, object_id)
             expected = true_class(video, object_id)
-            classes = MOTS_CLASSES if layout == "kitti-mots" else {expected: expected}
             assert track.category_id == CLASSES.get(layout, {}).get(expected, expected)
 
 
