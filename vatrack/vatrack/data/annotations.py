@@ -67,9 +67,8 @@ class AnnotatedFrames:
 
     def __init__(self, settings: DatasetSettings, *, progress: bool = False) -> None:
         self.settings = settings
-        file = _scan(settings, progress)
+        file, self._labels = _scan(settings, progress)
         self.videos: list[Video] = file.videos
-        self._labels = labels_of(file.categories, settings)
         self._spool = Spool()
         self.image_ids: list[int] = []
         places: list[tuple[int, int]] = []
@@ -175,15 +174,18 @@ def labels_of(categories: list[Category], settings: DatasetSettings) -> dict[int
     return labels
 
 
-def _scan(settings: DatasetSettings, progress: bool) -> SailvosFile:
+def _scan(settings: DatasetSettings, progress: bool) -> tuple[SailvosFile, dict[int, int]]:
+    """The file, and category id to label."""
     file = scan(settings.ann_file, progress=progress)
     wanted = kind_of(settings.masks, ("both" if settings.two_boxes else None))
     if _has_annotations(settings.ann_file) and file.kind.name != wanted.name:
         raise DatasetError(_wrong_kind(settings.ann_file, file.kind, wanted))
+    # Before the rest: ids that are off by one make every annotation a fault.
+    labels = labels_of(file.categories, settings)
     if file.problems:
         header = f"{settings.ann_file} cannot be used:"
         raise DatasetError(list_problems(header, map(str, file.problems)))
-    return file
+    return file, labels
 
 
 def _has_annotations(path: Path) -> bool:
