@@ -65,6 +65,10 @@ COMMAND_TABLES = {
     "flags-stmask-logger": "scripts/logger.py",
     "flags-stmask-plot": "scripts/plot_loss.py",
     "flags-stmask-recall": "scripts/bbox_recall.py",
+    "flags-devis-predict": "devis predict",
+    "flags-devis-eval": "devis eval",
+    "flags-devis-download": "devis download",
+    "flags-devis-att-maps": "devis visualize-att-maps",
 }
 GROUP_TABLES = {
     "flags-vidseg-data": (_add_set_flags,),

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (
     *("README.md", "CONTRIBUTING.md", "stcn/README.md", "docs/stcn.md", "docs/data.md"),
     *("stemseg/README.md", "docs/stemseg.md", "docs/formats.md", "docs/metrics.md"),
-    *("stmask/README.md", "docs/stmask.md"),
+    *("stmask/README.md", "docs/stmask.md", "devis/README.md"),
 )
 CURVE = "docs/images/demo-training.svg"
 MARKED = re.compile(r"(<!-- table:([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)

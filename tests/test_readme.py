@@ -26,6 +26,7 @@ DOCUMENTS = [
         *("README.md", "CONTRIBUTING.md", "stcn/README.md", "docs/stcn.md", "docs/data.md"),
         *("common/README.md", "docs/formats.md", "docs/metrics.md"),
         *("stemseg/README.md", "docs/stemseg.md", "stmask/README.md", "docs/stmask.md"),
+        "devis/README.md",
     )
 ]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -70,7 +71,7 @@ def command_in(words: list[str], folder: str = "") -> tuple[str, list[str]] | No
         if previous == "-m":
             return word, words[i + 1 :]
     program = words[0].rsplit("/", 1)[-1] if words else ""
-    if program not in ("stcn", "stemseg", "stmask", "vidseg"):
+    if program not in ("stcn", "stemseg", "stmask", "devis", "vidseg"):
         return None
     for length in (3, 2):
         name = " ".join([program, *words[1:length]])
@@ -123,6 +124,10 @@ def test_flags_in_args_of_make_exist(line: str, folder: str) -> None:
         "predict-stmask": "stmask predict",
         "viewer-stmask": "stmask viewer",
         "weights-stmask": "stmask download",
+        "eval-devis": "devis eval",
+        "train-devis": "devis train",
+        "predict-devis": "devis predict",
+        "weights-devis": "devis download",
     }
     target = (re.findall(r"\bmake ([a-z-]+)", line) or [None])[0]
     if target is None:
@@ -163,7 +168,8 @@ def test_local_links_and_pictures_exist(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_named_files_of_the_repository_exist(path: Path) -> None:
-    pattern = r"`((?:stcn|stemseg|stmask|docs|benchmarks|tests|common|requirements)/[\w./-]+\.\w+)`"
+    folders = "stcn|stemseg|stmask|devis|docs|benchmarks|tests|common|requirements"
+    pattern = rf"`((?:{folders})/[\w./-]+\.\w+)`"
     for name in re.findall(pattern, path.read_text(encoding="utf-8")):
         assert (ROOT / name).exists() or "test_" in name, name
 
