@@ -55,7 +55,7 @@ def detections(
     is_wanted = scores[:, :-1] > settings.score_thr
     rows = torch.nonzero(is_wanted.any(1))[:, 0]
     decoded = decode(boxes[rows, :4], deltas[rows], model.rcnn_stds, img_hw)
-    scaled = (decoded.view(len(rows), -1, 4) / scale_factor).flatten(1)
+    scaled = (decoded.unflatten(1, (-1, 4)) / scale_factor).flatten(1)
     return multiclass_nms(
         scaled, scores[rows], settings.score_thr, settings.nms_iou_thr, settings.max_per_img
     )
@@ -82,7 +82,7 @@ def visible_boxes(
     boxes, labels = found
     logits, deltas = outputs
     best, best_label = logits.softmax(-1)[:, :-1].max(1)
-    chosen = deltas.view(len(boxes), -1, 4)[torch.arange(len(boxes)), best_label]
+    chosen = deltas.unflatten(1, (-1, 4))[torch.arange(len(boxes), device=boxes.device), best_label]
     decoded = decode(boxes[:, :4] * scale_factor, chosen, model.rcnn_stds, img_hw) / scale_factor
     has_any = (best > settings.score_thr)[:, None]
     visible = torch.cat([torch.where(has_any, decoded, boxes[:, :4]), boxes[:, 4:]], 1)

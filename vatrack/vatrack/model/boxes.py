@@ -43,7 +43,7 @@ def decode(
     Returns:
         (n, K*4).
     """
-    moves = deltas.reshape(len(deltas), -1, 4) * deltas.new_tensor(stds)  # n, K, 4
+    moves = deltas.unflatten(1, (-1, 4)) * deltas.new_tensor(stds)  # n, K, 4
     size = (boxes[:, 2:] - boxes[:, :2])[:, None]
     centre = ((boxes[:, :2] + boxes[:, 2:]) * 0.5)[:, None]
     new_centre = centre + size * moves[..., :2]

@@ -63,7 +63,7 @@ def multiclass_nms(
     """
     num_classes = scores.shape[1] - 1
     rows, labels = torch.nonzero(scores[:, :num_classes] > score_thr, as_tuple=True)
-    each = boxes.view(len(boxes), -1, 4)
+    each = boxes.unflatten(1, (-1, 4))
     chosen = each[rows, labels] if each.shape[1] > 1 else each[rows, 0]
     dets, keep = batched_nms(chosen, scores[rows, labels], labels, threshold)
     return dets[:max_num], labels[keep[:max_num]]
