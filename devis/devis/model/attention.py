@@ -8,11 +8,13 @@ and K points of another frame.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from devis.ops.inference import attend, can_infer
 from devis.ops.ms_deform_attn import Shapes, level_starts, ms_deform_attn
 
 
@@ -106,6 +108,23 @@ class MSDeformAttn(nn.Module):
             value = value.masked_fill(padding[..., None], 0)
         return value.unflatten(-1, (self.heads, -1))
 
+    def projection(self) -> tuple[Tensor, Tensor]:
+        """Offsets and logits as one linear layer, in the order of `devis.ops.inference.attend`."""
+        return self._joined([self.sampling_offsets], [self.attention_weights])
+
+    def _joined(
+        self, offsets: Sequence[nn.Linear], logits: Sequence[nn.Linear]
+    ) -> tuple[Tensor, Tensor]:
+        def rows(kind: str) -> Tensor:
+            places = [getattr(x, kind) for x in offsets]
+            by_head = [x.view(self.heads, -1, 2, *x.shape[1:]) for x in places]
+            strengths = [getattr(x, kind) for x in logits]
+            last = [x.view(self.heads, 1, -1, *x.shape[1:]) for x in strengths]
+            both = torch.cat(by_head, 1).transpose(1, 2)  # M, 2, S, ...
+            return torch.cat((both, torch.cat(last, 2)), 1).flatten(0, 2)
+
+        return rows("weight"), rows("bias")
+
     def samples(self, query: Tensor, reference: Tensor, shapes: Shapes) -> Samples:
         """Where (B, N, D) queries look, given (B, N, L, 2 or 4) references."""
         parts = (self.heads, self.levels, self.points)
@@ -134,8 +153,13 @@ class MSDeformAttn(nn.Module):
         Returns:
             (B, N, D).
         """
-        found, value = self.samples(query, reference, shapes), self.value(memory, padding)
-        starts = level_starts(shapes)
+        value, starts = self.value(memory, padding), level_starts(shapes)
+        if can_infer(value):
+            rows = torch.tensor(starts) + value.shape[1] * torch.arange(len(value))[:, None]  # B, L
+            points = [self.points] * len(shapes)
+            inputs = (query, self.projection(), reference, points)
+            return self.output_proj(attend(value.flatten(0, 1), shapes, rows, *inputs))
+        found = self.samples(query, reference, shapes)
         return self.output_proj(
             ms_deform_attn(value, shapes, starts, found.locations, found.weights)
         )
@@ -179,6 +203,13 @@ class TemporalMSDeformAttn(MSDeformAttn):
             nn.init.zeros_(layer.bias)
         levels = len(self.others[0]) * self.levels
         self.temporal_sampling_offsets.bias.copy_(directions(self.heads, levels, self.other_points))
+
+    def projection(self) -> tuple[Tensor, Tensor]:
+        """The same for own and other frames together, own ones first."""
+        return self._joined(
+            [self.sampling_offsets, self.temporal_sampling_offsets],
+            [self.attention_weights, self.temporal_attention_weights],
+        )
 
     def other_reference(self, reference: Tensor) -> Tensor:
         """References in the other frames: (T, N, L, r) to (T, N, W*L, r), frame by frame.
@@ -230,18 +261,30 @@ class TemporalMSDeformAttn(MSDeformAttn):
         Returns:
             (T, N, D).
         """
-        found, value = self.samples(query, reference, shapes), self.value(memory, None)
+        value, starts = self.value(memory, None), level_starts(shapes)
+        levels = torch.tensor(starts, device=value.device)
+        own_rows = value.shape[1] * torch.arange(len(value), device=value.device)  # T
+        frames = value.shape[1] * torch.tensor(self.others, device=value.device)  # T, W
+        rows = (frames[:, :, None] + levels).flatten(1)  # T, W*L: others are read in place
+        other_shapes = list(shapes) * len(self.others[0])
+        if can_infer(value):
+            points = [self.points] * len(shapes) + [self.other_points] * len(other_shapes)
+            every = torch.cat((reference, self.other_reference(reference)), 2)
+            read = attend(
+                value.flatten(0, 1),
+                [*shapes, *other_shapes],
+                torch.cat((own_rows[:, None] + levels, rows), 1),
+                query,
+                self.projection(),
+                every,
+                points,
+            )
+            return self.output_proj(read)
+        found = self.samples(query, reference, shapes)
         assert found.other_locations is not None and found.other_weights is not None
-        starts = level_starts(shapes)
         own = ms_deform_attn(value, shapes, starts, found.locations, found.weights)
-        frames = torch.tensor(self.others, device=value.device) * value.shape[1]  # T, W
-        rows = frames[:, :, None] + torch.tensor(starts, device=value.device)
         other = ms_deform_attn(
-            value,
-            list(shapes) * len(self.others[0]),
-            rows.flatten(1),  # T, W*L: the other frames are read in place
-            found.other_locations,
-            found.other_weights,
+            value, other_shapes, rows, found.other_locations, found.other_weights
         )
         return self.output_proj(own + other)
 

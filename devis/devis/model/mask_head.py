@@ -11,7 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
+from devis.ops.inference import can_infer, deform_conv
+
 HEADS = 8
+#: Names of what a layer has.
+KINDS = ("weight", "bias")
 
 
 class BoxAttention(nn.Module):
@@ -77,13 +81,18 @@ class ModulatedDeformConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(K, Cin, H, W) to (K, Cout, H, W)."""
-        return deform_conv2d(
-            x,
-            self.offset_conv(x),
-            self.regular_conv.weight,
-            padding=1,
-            mask=2 * self.modulator_conv(x).sigmoid(),
-        )
+        if can_infer(x):
+            layers = (self.offset_conv, self.modulator_conv)
+            weight, bias = (torch.cat([getattr(m, kind) for m in layers]) for kind in KINDS)
+            raw = F.conv2d(x, weight, bias, padding=1)
+            return deform_conv(x, raw, self.regular_conv.weight)
+        offsets, scales = self.offset_conv(x), 2 * self.modulator_conv(x).sigmoid()
+        # The CPU has no kernel for half precision.
+        is_half = offsets.dtype.itemsize < 4
+        full = torch.float32 if is_half and x.device.type == "cpu" else offsets.dtype
+        x, offsets, scales = x.to(full), offsets.to(full), scales.to(full)
+        weight = self.regular_conv.weight.to(full)
+        return deform_conv2d(x, offsets, weight, padding=1, mask=scales)
 
 
 class MaskHead(nn.Module):

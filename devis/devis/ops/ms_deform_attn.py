@@ -27,13 +27,18 @@ _plain_only = False
 
 @contextlib.contextmanager
 def plain_pytorch() -> Iterator[None]:
-    """Inside, `ms_deform_attn` is the plain form: for export, and for comparing with it."""
+    """Inside, everything takes its plain form: for export, and for comparing with it."""
     global _plain_only
     before, _plain_only = _plain_only, True
     try:
         yield
     finally:
         _plain_only = before
+
+
+def is_plain() -> bool:
+    """Whether this is inside of `plain_pytorch`."""
+    return _plain_only
 
 
 def level_starts(shapes: Shapes) -> list[int]:

@@ -20,12 +20,17 @@ from typing import Any
 import torch
 
 _LOG = logging.getLogger("devis.ops")
-SOURCE = Path(__file__).with_name("ms_deform_attn.cpp")
+_FOLDER = Path(__file__).parent
+SOURCES = [_FOLDER / name for name in ("ms_deform_attn.cpp", "inference.cpp")]
+_HEADERS = [_FOLDER / "lanes.h"]
 #: Switches off what is built; anything but "0" leaves it on.
 SWITCH = "DEVIS_NATIVE_OPS"
 #: Instruction sets by what torch itself found usable; other processors get the compiler's default.
 _INSTRUCTIONS = {
-    "AVX512": ["-mavx2", "-mfma", "-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw"],
+    "AVX512": [
+        *("-mavx2", "-mfma", "-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw"),
+        "-mprefer-vector-width=512",
+    ],
     "AVX2": ["-mavx2", "-mfma"],
 }
 
@@ -39,11 +44,11 @@ def compiler_flags() -> list[str]:
 
 def library_path() -> Path:
     """Where the built library lies: named by its source, flags, torch, Python and machine."""
-    parts = (SOURCE.read_text(encoding="utf-8"), *compiler_flags(), torch.__version__)
-    parts += (sys.version, platform.machine())
+    parts = [source.read_text(encoding="utf-8") for source in (*SOURCES, *_HEADERS)]
+    parts += [*compiler_flags(), torch.__version__, sys.version, platform.machine()]
     name = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "devis" / f"ms_deform_attn_{name}.so"
+    return Path(cache) / "devis" / f"devis_ops_{name}.so"
 
 
 def build() -> Path:
@@ -66,7 +71,7 @@ def build() -> Path:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         cpp_extension.load(
             name=path.stem,
-            sources=[str(SOURCE)],
+            sources=[str(source) for source in SOURCES],
             extra_cflags=compiler_flags(),
             extra_ldflags=["-fopenmp"],
             build_directory=folder,
@@ -78,7 +83,7 @@ def build() -> Path:
 
 @functools.cache
 def load() -> Any | None:
-    """The namespace of the operators `forward` and `backward`, or None; says once when None."""
+    """The namespace of the compiled operators, or None; says once when None."""
     if os.environ.get(SWITCH, "1") == "0":
         return None
     try:
