@@ -40,6 +40,7 @@ ENTRY_FILES = sorted(
         *(*ROOT.glob("stcn/*.py"), *ROOT.glob("stcn/ms/[!_]*.py"), *ROOT.glob("stemseg/data/*.py")),
         *(*ROOT.glob("stemseg/inference/**/*.py"), *ROOT.glob("stemseg/training/*.py")),
         *(*ROOT.glob("stmask/*.py"), *ROOT.glob("stmask/scripts/*.py"), *ROOT.glob("devis/*.py")),
+        *ROOT.glob("vatrack/tools/*.py"),
     ]
 )
 

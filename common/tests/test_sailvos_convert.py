@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vidseg_common import rle
-from vidseg_common.datasets import sailvos
+from vidseg_common.datasets import sailvos, sailvos_cut
 from vidseg_common.datasets.sailvos_convert import convert_folder, json_script, sailvos2coco
 from vidseg_common.datasets.sailvos_cut import (
     create_sailvoscut_fromdict,
@@ -226,6 +226,37 @@ def test_cut_and_frames(tmp_path: Path, transfer: Any, suffix: str) -> None:
     assert len(left) == (0 if transfer == "move" else 13)
     if transfer == "hardlink":
         assert all(path.stat().st_nlink == 2 for path in placed)
+
+
+@pytest.mark.parametrize("transfer", ["none", "copy", "move"])
+def test_an_interrupted_cut_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transfer: Any
+) -> None:
+    source = cut_source(tmp_path, ".png")
+    cut = partial(sailvos2coco_cut, source, frames=tmp_path / "png", transfer=transfer)
+    expected = tmp_path / "expected.json"
+    sailvos2coco_cut(source, expected, frames=tmp_path / "png")
+    paths = {"out": tmp_path / "cut.json", "frames_out": tmp_path / "cut"}
+    transferred: list[Path] = []
+
+    def stop(path: Path, target: Path, how: Any) -> None:
+        if len(transferred) == 2:
+            raise KeyboardInterrupt
+        transferred.append(target)
+        place(path, target, how)
+
+    place = sailvos_cut._transfer
+    monkeypatch.setattr(sailvos_cut, "_transfer", stop)
+    with pytest.raises(KeyboardInterrupt):
+        cut(**paths, notes=tmp_path / "notes")
+    assert list((tmp_path / "notes").glob("*.json"))
+    monkeypatch.setattr(sailvos_cut, "_transfer", place)
+    monkeypatch.setattr(sailvos_cut, "scene_scores", None)  # nothing is looked at again
+    cut(**paths, notes=tmp_path / "notes")
+    assert not (tmp_path / "notes").exists()
+    assert paths["out"].read_text() == expected.read_text()
+    count = len(json.loads(expected.read_text())["images"])
+    assert len(list((tmp_path / "cut").rglob("*.png"))) == (0 if transfer == "none" else count)
 
 
 def test_missing_frames_are_listed(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ from PIL import Image
 from vidseg_common.datasets.sailvos_convert import RawFile, number_instances
 from vidseg_common.datasets.sailvos_writer import dump_lists
 from vidseg_common.errors import DatasetError, list_problems
-from vidseg_common.files import atomic_path
+from vidseg_common.files import atomic_path, write_json
 from vidseg_common.metrics.parallel import run_jobs
 
 __all__ = [
@@ -88,6 +88,7 @@ def sailvos2coco_cut(
     frames: str | Path,
     frames_out: str | Path | None = None,
     transfer: Transfer = "none",
+    notes: str | Path | None = None,
     workers: int = 1,
     progress: bool = False,
 ) -> list[str]:
@@ -99,6 +100,8 @@ def sailvos2coco_cut(
         frames: folder that the file names of the images are relative to.
         frames_out: folder for the frames of the pieces; None for `frames`.
         transfer: how they get there. Frames are moved after the JSON file is written.
+        notes: folder for what is known so far, from which an interrupted run goes on; it is gone
+            when the run is done. None keeps no notes.
         workers: number of processes.
         progress: show a bar on stderr.
 
@@ -111,8 +114,9 @@ def sailvos2coco_cut(
     fields = ("id", "image_id", "category_id", "instance_id")
     raw = RawFile(source, fields, progress=progress)
     shots = _frames_by_video(raw)
-    paths = _found_frames(shots, Path(frames))
-    cuts = run_jobs(_cuts_of, paths, [len(p) for p in paths], workers=workers, progress=progress)
+    jobs = _jobs_of(raw, shots, Path(frames), notes)
+    sizes = [len(job.paths) for job in jobs]
+    cuts = run_jobs(_cuts_of, jobs, sizes, workers=workers, progress=progress)
     pieces = _pieces(raw, shots, cuts)
     content: dict[str, Any] = {key: raw.lists[key] for key in ("categories", "models")}
     content["videos"] = [
@@ -136,8 +140,13 @@ def sailvos2coco_cut(
         dump_lists(handle, content.items())
     target = Path(frames if frames_out is None else frames_out)
     names = [_moved(image, name) for name, images in pieces for image in images]
-    for path, new in zip((path for video in paths for path in video), names, strict=True):
-        _transfer(path, (target / new).with_suffix(path.suffix), transfer)
+    for path, new in zip((path for job in jobs for path in job.paths), names, strict=True):
+        is_there = _existing(target / new) is not None
+        # An earlier run brought it there; one that moved it left nothing behind.
+        if not (is_there and notes is not None and (transfer != "move" or not path.exists())):
+            _transfer(path, (target / new).with_suffix(path.suffix), transfer)
+    if notes is not None:
+        shutil.rmtree(notes, ignore_errors=True)
     return []
 
 
@@ -151,17 +160,39 @@ def _frames_by_video(raw: RawFile) -> list[list[dict[str, Any]]]:
     ]
 
 
-def _found_frames(shots: list[list[dict[str, Any]]], root: Path) -> list[list[Path]]:
-    found = [[_existing(root / image["file_name"]) for image in images] for images in shots]
-    missing = [
-        root / image["file_name"]
-        for images, paths in zip(shots, found, strict=True)
-        for image, path in zip(images, paths, strict=True)
-        if path is None
-    ]
+class _Job(NamedTuple):
+    """The frames of a video, and the file in which its cuts are noted."""
+
+    name: str
+    paths: list[Path]
+    note: Path | None
+
+
+def _jobs_of(
+    raw: RawFile, shots: list[list[dict[str, Any]]], root: Path, notes: str | Path | None
+) -> list[_Job]:
+    """Finds the frames; those of videos whose cuts are known may have been moved."""
+    jobs, missing = [], []
+    for number, (video, images) in enumerate(zip(raw.lists["videos"], shots, strict=True)):
+        wanted = [root / image["file_name"] for image in images]
+        found = [_existing(path) for path in wanted]
+        note = None if notes is None else Path(notes) / f"{number}.json"
+        paths = [path or other for path, other in zip(found, wanted, strict=True)]
+        jobs.append(_Job(str(video["name"]), paths, note))
+        if _noted(jobs[-1]) is None:
+            missing += [other for path, other in zip(found, wanted, strict=True) if path is None]
     if missing:
         raise _not_found(missing)
-    return [[path for path in paths if path is not None] for paths in found]
+    return jobs
+
+
+def _noted(job: _Job) -> list[int] | None:
+    """The cuts that an earlier run noted of the same video."""
+    if job.note is None or not job.note.is_file():
+        return None
+    known = json.loads(job.note.read_text(encoding="utf-8"))
+    is_same = (known["name"], known["num_frames"]) == (job.name, len(job.paths))
+    return known["cuts"] if is_same else None
 
 
 def _existing(path: Path) -> Path | None:
@@ -182,8 +213,14 @@ def _not_found(missing: Sequence[Path]) -> DatasetError:
     return DatasetError(list_problems(f"{len(missing)} frames not found:", lines))
 
 
-def _cuts_of(paths: list[Path]) -> list[int]:
-    return find_cuts(list(scene_scores(map(_read_rgb, paths))))
+def _cuts_of(job: _Job) -> list[int]:
+    cuts = _noted(job)
+    if cuts is None:
+        cuts = find_cuts(list(scene_scores(map(_read_rgb, job.paths))))
+        if job.note is not None:
+            known = {"name": job.name, "num_frames": len(job.paths), "cuts": cuts}
+            write_json(job.note, known)
+    return cuts
 
 
 def _read_rgb(path: Path) -> NDArray[np.uint8]:
