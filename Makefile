@@ -47,7 +47,7 @@ format: setup  ## Rewrite the sources in the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(addprefix bench-,$(filter-out devis vatrack,$(METHODS)))  ## Run every benchmark
+bench: $(addprefix bench-,$(filter-out devis,$(METHODS)))  ## Run every benchmark
 
 bench-metrics: setup  ## Measure the metrics on this machine [DAVIS=folder ARGS=...]
 	$(RUN) benchmarks/bench_video_ap.py $(ARGS)
@@ -194,7 +194,10 @@ parity-devis: setup  ## Compare with recorded numbers of the original [KIT=folde
 
 # --- vatrack --------------------------------------------------------------------------------------
 
-.PHONY: parity-vatrack
+.PHONY: bench-vatrack parity-vatrack
 
 parity-vatrack: setup  ## Compare with recorded numbers of the original [KIT=folder]
 	$(RUN) -m vatrack.parity $(KIT)
+
+bench-vatrack: setup  ## Measure speed, stage by stage [ARGS=...]
+	$(RUN) benchmarks/bench_vatrack.py $(ARGS)
