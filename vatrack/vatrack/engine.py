@@ -155,33 +155,44 @@ class Trainer:
         values = torch.stack([value.detach().sum().float() for value in losses.values()]).tolist()
         means = distributed.all_reduce_mean(dict(zip(losses, values, strict=True)))
         self._consistent = False
-        if self._is_finite(means, batch):
-            self._clip_gradients()
+        if self._is_finite(means, batch) and self._gradients_are_usable(batch):
             self.scaler.step(self.optimiser)
             self.scaler.update()
+            self._skipped = 0
         self.iteration += 1
         self._consistent = True
         return means
 
-    def _clip_gradients(self) -> None:
+    def _gradients_are_usable(self, batch: TrainingBatch) -> bool:
+        """Clips gradients, where that is asked for; all processes have the same ones.
+
+        One that is not finite would spoil all weights for good. Half precision meets some by
+        design, and its scaler leaves out those steps.
+        """
         largest = self.plan.training.grad_clip
         if largest is not None:
             self.scaler.unscale_(self.optimiser)
-            nn.utils.clip_grad_norm_(self.network.parameters(), largest)
+        grads = [p.grad for p in self.network.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm(grads)
+        if self.scaler.is_enabled() or bool(norm.isfinite()):
+            if largest is not None:
+                nn.utils.clip_grads_with_norm_(self.network.parameters(), largest, norm)
+            return True
+        return self._skip(f"the gradient is {norm.item()}", batch)
 
     def _is_finite(self, losses: dict[str, float], batch: TrainingBatch) -> bool:
-        """Whether a step can be made; all processes answer alike.
+        """Whether there is something to learn from; all processes answer alike."""
+        bad = [name for name, value in losses.items() if not math.isfinite(value)]
+        return not bad or self._skip(f"{bad[0]} is {losses[bad[0]]}", batch)
+
+    def _skip(self, reason: str, batch: TrainingBatch) -> bool:
+        """Tells why no step is made; always False.
 
         Raises:
-            NonFiniteLossError: it could not for too long.
+            NonFiniteLossError: none was made for too long.
         """
-        bad = [name for name, value in losses.items() if not math.isfinite(value)]
-        if not bad:
-            self._skipped = 0
-            return True
         self._skipped += 1
-        frames = ", ".join(batch.names)
-        where = f"{bad[0]} is {losses[bad[0]]} at iteration {self.iteration} ({frames})"
+        where = f"{reason} at iteration {self.iteration} ({', '.join(batch.names)})"
         if self._skipped >= PATIENCE:
             raise NonFiniteLossError(f"{where}, as it was in {self._skipped} iterations in a row")
         self.log.line(f"warning: {where}: no step is made")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vatrack.losses.batch import PairSample
 from vatrack.losses.settings import LossSettings
@@ -37,15 +40,11 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the training stopped
 
 
 class PairData(Protocol):
-    """What a training reads.
-
-    Attributes:
-        groups: of every item, 0 or 1; pairs of one batch are of one group.
-    """
+    """What a training reads."""
 
     @property
-    def groups(self) -> Sequence[int]:
-        """See above."""
+    def groups(self) -> NDArray[np.int64]:
+        """Of every item; pairs of one batch are of one group."""
 
     def __len__(self) -> int:
         """Number of key frames."""
