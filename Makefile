@@ -194,7 +194,15 @@ parity-devis: setup  ## Compare with recorded numbers of the original [KIT=folde
 
 # --- vatrack --------------------------------------------------------------------------------------
 
-.PHONY: bench-vatrack parity-vatrack
+.PHONY: train-vatrack overfit-vatrack bench-vatrack parity-vatrack
+
+train-vatrack: setup  ## Train [CONFIG=QDbasedVATrack_SAILVOScut BACKBONE=r50 GPUS=1 OUT=folder LOAD=weights.pth RESUME=checkpoint.pth ARGS=...]
+	$(LAUNCH) vatrack/tools/train.py --config '$(or $(CONFIG),QDbasedVATrack_SAILVOScut)' \
+	  $(if $(BACKBONE),--backbone $(BACKBONE)) $(if $(OUT),--work-dir '$(OUT)') \
+	  $(if $(LOAD),--load-from '$(LOAD)') $(if $(RESUME),--resume-from '$(RESUME)') $(ARGS)
+
+overfit-vatrack: setup  ## Learn two synthetic clips from random weights, record visible and amodal vAP [ARGS=...]
+	$(RUN) benchmarks/overfit_vatrack.py $(ARGS)
 
 parity-vatrack: setup  ## Compare with recorded numbers of the original [KIT=folder]
 	$(RUN) -m vatrack.parity $(KIT)

@@ -83,6 +83,8 @@ COMMANDS = {
     "devis/visualize_dataset.py": ("devis.commands.visualize_dataset", "main"),
     "devis parity": ("devis.parity", "main"),
     "devis.parity": ("devis.parity", "main"),
+    "vatrack train": ("vatrack.commands.train", "main"),
+    "tools/train.py": ("vatrack.commands.train", "main"),
     "vatrack create_sailvoscut_fromdict": ("vatrack.commands.convert", "main_frames"),
     "tools/create_sailvoscut_fromdict.py": ("vatrack.commands.convert", "main_frames"),
     "vatrack sailvos2coco": ("vatrack.commands.convert", "main_number"),

@@ -25,6 +25,7 @@ DOCUMENTS = [
     for name in (
         *("README.md", "CONTRIBUTING.md", "stcn/README.md", "docs/stcn.md", "docs/data.md"),
         *("common/README.md", "docs/formats.md", "docs/metrics.md"),
+        *("docs/vatrack_data.md",),
         *("stemseg/README.md", "docs/stemseg.md", "stmask/README.md", "docs/stmask.md"),
         "devis/README.md",
     )
@@ -128,6 +129,7 @@ def test_flags_in_args_of_make_exist(line: str, folder: str) -> None:
         "train-devis": "devis train",
         "predict-devis": "devis predict",
         "weights-devis": "devis download",
+        "train-vatrack": "vatrack train",
     }
     target = (re.findall(r"\bmake ([a-z-]+)", line) or [None])[0]
     if target is None:

@@ -6,6 +6,7 @@ from vidseg_common.program import Program
 
 #: Command, module and function, one line of help.
 COMMANDS = {
+    "train": ("vatrack.commands.train", "main", "train a configuration"),
     "create_sailvoscut_fromdict": (
         "vatrack.commands.convert",
         "main_frames",
