@@ -213,7 +213,7 @@ def _images(network: nn.Module, cfg: Config, place: _Place) -> _Work:
         raise UserError("DATASETS.TYPE coco needs a network for images")
     videos = place.chosen.data.videos
     check_images(place.chosen, videos)
-    predictor = ImagePredictor(network, cfg, place.device)
+    predictor = ImagePredictor(network, cfg, place.device, place.dtype)
     mine, size = place.share(list(range(len(videos)))), cfg.SOLVER.BATCH_SIZE
 
     def found() -> Iterator[Found]:

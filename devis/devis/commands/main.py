@@ -9,9 +9,11 @@ import torch
 from devis.commands.train import resumed, start_processes, train
 from devis.commands.train_flags import add_original_flags, add_training_flags, parse
 from devis.config import load_config
+from devis.engine import AMP_DTYPES
 from devis.evaluate import evaluate_weights
 from vidseg_common import distributed
 from vidseg_common.config import ArgumentParser
+from vidseg_common.metrics.parallel import available_cpus
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +31,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if not args.eval_only:
             return train(cfg, args, dist)
-        evaluate_weights(cfg, device=torch.device(dist.device), dist=dist)
+        evaluate_weights(
+            cfg,
+            device=torch.device(dist.device),
+            dist=dist,
+            dtype=AMP_DTYPES[args.amp] or torch.float32,
+            workers=available_cpus(),
+        )
         return 0
     finally:
         distributed.cleanup()

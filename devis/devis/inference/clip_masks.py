@@ -18,7 +18,7 @@ class FrameMasks:
 
     Attributes:
         encoded: run lengths of every mask where its probability exceeds one half.
-        probabilities: (D, H W) in 0 to 1, or None when they are not needed (any more).
+        probabilities: (D, H, W) in 0 to 1, or None when they are not needed (any more).
     """
 
     def __init__(self, logits: Tensor, size: tuple[int, int], *, keep: bool) -> None:
@@ -30,10 +30,9 @@ class FrameMasks:
             keep: hold the probabilities until `forget`.
         """
         large = F.interpolate(logits[None], size, mode="bilinear", align_corners=False)[0]
-        probabilities = large.sigmoid_()
-        binary = (probabilities > 0.5).cpu().numpy()
+        binary = (large > 0).cpu().numpy()
         self.encoded = [rle.encode(mask) for mask in binary]
-        self.probabilities = probabilities.flatten(1) if keep else None
+        self.probabilities = large.sigmoid_() if keep else None
 
     def forget(self) -> None:
         """Drops the probabilities."""
@@ -57,8 +56,8 @@ def soft_overlap(
         Two (rows, columns) arrays.
     """
     a, b = _stacked(rows), _stacked(columns)
-    both = (a @ b.T).double()
-    either = a.sum(1, dtype=torch.float64)[:, None] + b.sum(1, dtype=torch.float64) - both
+    both = (a.flatten(1) @ b.flatten(1).T).double()
+    either = _total(a)[:, None] + _total(b) - both
     return both.cpu().numpy(), either.cpu().numpy()
 
 
@@ -74,8 +73,19 @@ def binary_overlap(
 
 
 def _stacked(masks: Sequence[MaskOf]) -> Tensor:
-    rows = []
-    for frame, number in masks:
-        assert frame.probabilities is not None, "the masks of this frame were forgotten"
-        rows.append(frame.probabilities[number])
-    return torch.stack(rows)
+    """(K, H, W) probabilities; where they are all those of a frame, nothing is copied."""
+    frame, numbers = masks[0][0], [number for _, number in masks]
+    whole = _probabilities(frame)
+    if all(other is frame for other, _ in masks):
+        return whole if numbers == list(range(len(whole))) else whole[numbers]
+    return torch.stack([_probabilities(frame)[number] for frame, number in masks])
+
+
+def _probabilities(frame: FrameMasks) -> Tensor:
+    assert frame.probabilities is not None, "the masks of this frame were forgotten"
+    return frame.probabilities
+
+
+def _total(masks: Tensor) -> Tensor:
+    """(K) sums of (K, H, W): rows of pixels in single, rows of a mask in double precision."""
+    return masks.sum(2).double().sum(1)

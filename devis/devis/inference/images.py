@@ -13,7 +13,7 @@ from torch import Tensor
 
 from devis.config_tree import Config
 from devis.data.resize import pad_batch, preprocess
-from devis.inference.predictor import Image, Stopwatch
+from devis.inference.predictor import Image, Stopwatch, in_format
 from devis.inference.selection import ImageSelection, Size, paste_masks, select_images
 from devis.model.detector import DeformableDETR, Detections
 from devis.model.segmenter import MaskHeadModel
@@ -62,6 +62,7 @@ class ImagePredictor:
         network: for images; it is used as it is and gets no gradients.
         cfg: its sections INPUT and TEST count.
         device: where to run; the network has to be there.
+        dtype: number format of the network; what follows it is float32.
 
     Attributes:
         times: what the network took.
@@ -72,8 +73,9 @@ class ImagePredictor:
         network: DeformableDETR | MaskHeadModel,
         cfg: Config,
         device: torch.device | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.network, self.cfg = network, cfg
+        self.network, self.cfg, self.dtype = network, cfg, dtype
         self.device = device or next(network.parameters()).device
         self.times = Stopwatch(self.device)
         if self.device.type == "cpu":
@@ -89,7 +91,7 @@ class ImagePredictor:
         limits = self.cfg.INPUT.MIN_SIZE_TEST, self.cfg.INPUT.MAX_SIZE_TEST
         samples = [preprocess(image, *limits) for image in images]
         sizes: list[Size] = [(image.shape[0], image.shape[1]) for image in images]
-        with self.times("forward"):
+        with self.times("forward"), in_format(self.device, self.dtype):
             batch = pad_batch(samples)
             found, kept = self._detect(batch.images, batch.mask, sizes)
             masks = [None] * len(images) if found is None else self._masks(found, kept)
@@ -120,7 +122,11 @@ class ImagePredictor:
         detections = detector(images.to(self.device), padding.to(self.device))
         test = self.cfg.TEST
         kept = select_images(
-            detections.logits[-1], detections.boxes[-1], sizes, test.NUM_OUT, top_k=test.USE_TOP_K
+            detections.logits[-1].float(),
+            detections.boxes[-1].float(),
+            sizes,
+            test.NUM_OUT,
+            top_k=test.USE_TOP_K,
         )
         return (detections if isinstance(network, MaskHeadModel) else None), kept
 
@@ -128,7 +134,7 @@ class ImagePredictor:
         """(K, h, w) logits of every image; a query with several classes is computed once."""
         assert isinstance(self.network, MaskHeadModel)
         pairs = [torch.unique(queries, return_inverse=True) for queries in kept.queries]
-        masks = self.network.masks(detections, [queries for queries, _ in pairs])[:, 0]
+        masks = self.network.masks(detections, [queries for queries, _ in pairs])[:, 0].float()
         parts = masks.split([len(queries) for queries, _ in pairs])
         return [part[inverse] for part, (_, inverse) in zip(parts, pairs, strict=True)]
 

@@ -149,7 +149,7 @@ class Predictor:
         held: Features | None = None
         for number, window in enumerate(windows(stream, self.num_frames, settings.STRIDE)):
             tracker = tracker or ClipTracker(settings, self.num_frames, stream.size)
-            with self.times("forward"), self._autocast():
+            with self.times("forward"), in_format(self.device, self.dtype):
                 held = self._features(window, held)
                 output, slots, detections = self._clip(window, held, stream.size)
             with self.times("tracking"):
@@ -195,10 +195,14 @@ class Predictor:
         output = ClipOutput(kept.scores, kept.labels, kept.centers, kept.boxes, real, mask_of)
         return output, kept.queries, detections
 
-    def _autocast(self) -> contextlib.AbstractContextManager[object]:
-        if self.dtype == torch.float32:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
+
+def in_format(
+    device: torch.device, dtype: torch.dtype
+) -> contextlib.AbstractContextManager[object]:
+    """Within it, networks compute in a number format."""
+    if dtype == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype)
 
 
 class _Frames:

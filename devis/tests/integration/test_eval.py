@@ -12,6 +12,7 @@ import torch
 
 from devis import evaluate as evaluate_module
 from devis.commands import eval as eval_command
+from devis.commands import main as main_command
 from devis.config import load_config, model_settings, to_dict
 from devis.evaluate import evaluate
 from devis.model import build
@@ -101,6 +102,17 @@ def test_results_and_scores_of_videos(videos, one_thread, capsys):
     assert "frames/s" in said and "memory" in said
     numbers = json.loads((out / "output_eval" / "eval_results.json").read_text())["numbers"]
     assert set(numbers) >= {"AP", "AP50", "AP75", "AR1", "AR10"}
+
+
+def test_the_original_command_evaluates(videos, one_thread):
+    run(videos)
+    results = videos.parent / "out" / "eval_results" / "results.json"
+    before = json.loads(results.read_text())
+    results.unlink()
+    words = words_of(videos, "MODEL.WEIGHTS", videos.parent / "tiny.pth")
+    without_workers = [*words[:4], "--eval-only", *words[6:]]
+    assert main_command.main(without_workers) == 0
+    assert json.loads(results.read_text()) == before
 
 
 def test_perfect_tracks_score_one(videos, one_thread, monkeypatch):
