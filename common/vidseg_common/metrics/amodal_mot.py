@@ -98,12 +98,16 @@ class AmodalMotResult:
             ],
         }
 
-    def table(self) -> str:
-        """All rows as text."""
+    def table(self, *, compat: bool = False) -> str:
+        """All rows as text.
+
+        Args:
+            compat: as `rows`.
+        """
         cells = [["", *_COLUMNS]]
         cells += [
             [row["class"], *(_cell(column, row[column]) for column in _COLUMNS)]
-            for row in self.rows()
+            for row in self.rows(compat=compat)
         ]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         return "".join(

@@ -179,7 +179,7 @@ def _scan(settings: DatasetSettings, progress: bool) -> tuple[SailvosFile, dict[
     file = scan(settings.ann_file, progress=progress)
     wanted = kind_of(settings.masks, ("both" if settings.two_boxes else None))
     if _has_annotations(settings.ann_file) and file.kind.name != wanted.name:
-        raise DatasetError(_wrong_kind(settings.ann_file, file.kind, wanted))
+        raise DatasetError(wrong_kind(settings.ann_file, file.kind, wanted))
     # Before the rest: ids that are off by one make every annotation a fault.
     labels = labels_of(file.categories, settings)
     if file.problems:
@@ -192,7 +192,7 @@ def _has_annotations(path: Path) -> bool:
     return next(iter(iter_items(path, ["annotations"])), None) is not None
 
 
-def _wrong_kind(path: Path, found: Kind, wanted: Kind) -> str:
+def wrong_kind(path: Path, found: Kind, wanted: Kind) -> str:
     """Says what the first annotation lacks for the kind that the network needs."""
     _, first = next(iter(iter_items(path, ["annotations"])))
     faults = [

@@ -5,7 +5,8 @@ Letters: n tracks, m detections.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,3 +54,25 @@ class FrameResult:
     def scores(self) -> Floats:
         """Scores (n,) of the tracks."""
         return self.boxes[:, 4]
+
+    def select(self, rows: Sequence[int], ids: Ints) -> FrameResult:
+        """Some of the tracks, under other numbers; the detections stay.
+
+        Args:
+            rows: of the tracks.
+            ids: one per row.
+        """
+
+        def masks(encoded: list[RLE] | None) -> list[RLE] | None:
+            return None if encoded is None else [encoded[row] for row in rows]
+
+        at = np.asarray(rows, np.int64)
+        return replace(
+            self,
+            ids=ids,
+            labels=self.labels[at],
+            boxes=self.boxes[at],
+            visible_boxes=None if self.visible_boxes is None else self.visible_boxes[at],
+            visible_masks=masks(self.visible_masks),
+            amodal_masks=masks(self.amodal_masks),
+        )
