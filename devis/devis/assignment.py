@@ -12,6 +12,9 @@ from devis.losses.costs import clip_cost, image_cost
 from devis.losses.settings import LossSettings
 from devis.losses.targets import Match, Target, match_of_clip, match_of_image
 
+#: Cost beyond all others.
+FAR = 1e9
+
 
 @torch.no_grad()
 def match_images(
@@ -51,7 +54,9 @@ def match_clip(
 
 def _assign(cost: Tensor) -> tuple[Tensor, Tensor]:
     """Rows in ascending order, and the column of each."""
-    rows, columns = linear_sum_assignment(cost.cpu().numpy())
+    # Predictions that are not finite get any instance: their loss, not finite either, tells it.
+    finite = cost.nan_to_num(nan=FAR, posinf=FAR, neginf=-FAR)
+    rows, columns = linear_sum_assignment(finite.cpu().numpy())
     return (
         torch.as_tensor(rows, device=cost.device),
         torch.as_tensor(columns, device=cost.device),

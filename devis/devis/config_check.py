@@ -72,6 +72,8 @@ def _problems(cfg: Config) -> Iterator[str]:
         yield "TEST.EPOCHS_TO_EVAL must name an epoch when TEST.INPUT_FOLDER is given"
     if not 0 <= cfg.SEED < LARGEST_SEED:
         yield f"SEED must be 0 to {LARGEST_SEED - 1}, got {cfg.SEED}"
+    if cfg.SOLVER.RESUME_OPTIMIZER and not model.WEIGHTS:
+        yield "SOLVER.RESUME_OPTIMIZER needs MODEL.WEIGHTS, the checkpoint to continue"
     if cfg.START_EPOCH < 1:
         yield f"START_EPOCH must be 1 or more, got {cfg.START_EPOCH}"
     if cfg.SOLVER.BATCH_SIZE < 1:

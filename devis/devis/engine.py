@@ -30,7 +30,7 @@ from devis.resume import (
 )
 from devis.session import Interrupted, NonFiniteLossError, TrainOptions
 from devis.training_log import TrainingLog, group_rates, shown_values
-from devis.training_start import start_network
+from devis.training_start import local_file, start_network
 from devis.training_step import TOTAL, TrainingStep
 from devis.validation import best_values, is_due, validate
 from devis.visdom_curves import Curves
@@ -278,8 +278,14 @@ class Trainer:
     def _build_network(self) -> nn.Module:
         network = build(model_settings(self.cfg))
         set_checkpointing(network, self.options.checkpointing)
-        if not self.cfg.SOLVER.RESUME_OPTIMIZER:
-            self.log.line(start_network(network, self.cfg, self.options.backbone))
+        if self.cfg.SOLVER.RESUME_OPTIMIZER:
+            return network
+        # The first process fetches what is missing, the others find it there.
+        if not self.dist.is_main:
+            distributed.barrier()
+        self.log.line(start_network(network, self.cfg, self.options.backbone))
+        if self.dist.is_main:
+            distributed.barrier()
         return network
 
     def _build_step(self) -> TrainingStep:
@@ -301,7 +307,7 @@ class Trainer:
         """Restores the state of a training, says what is not as it was; returns Visdom windows."""
         if not self.cfg.SOLVER.RESUME_OPTIMIZER:
             return {}
-        path = Path(self.cfg.MODEL.WEIGHTS)
+        path = local_file(self.cfg.MODEL.WEIGHTS)
         state = load_resumed(self.network, path, self.optimiser, self.schedule).rest
         self.iteration = int(state["epoch"]) * self.epoch_length
         if state.get("scaler"):

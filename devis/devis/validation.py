@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
-from devis.config import Config
+from devis.config import Config, loss_settings
+from devis.data.build import val_images
 from devis.evaluate import evaluate
+from devis.feed import Batch, collate
+from devis.training_log import shown_values
+from devis.training_step import TrainingStep
 from devis.visdom_curves import score_legend
 from vidseg_common import distributed
+from vidseg_common.errors import UserError
+from vidseg_common.loader_workers import CollateValues, ErrorsAsValues, WorkerInit
 from vidseg_common.seeding import capture_rng, restore_rng
 
 #: Kind of AP to the start of its numbers' names.
@@ -40,7 +48,7 @@ def validate(
 
     Returns:
         The scores in the first process, by the names of `evaluate` and, for images, by those of
-        the Visdom curves; empty in the others.
+        the Visdom curves; of images the losses too, in every process.
 
     Raises:
         UserError: the data set cannot be used.
@@ -51,6 +59,8 @@ def validate(
         numbers = evaluate(
             network, cfg, device=torch.device(dist.device), folder=results, dist=dist
         )
+        if cfg.DATASETS.TYPE == "coco":
+            numbers |= image_losses(network, cfg, dist)
     finally:
         restore_rng(before)
     return numbers | curve_values(numbers, masks=cfg.MODEL.MASK_ON)
@@ -74,3 +84,48 @@ def best_values(numbers: dict[str, float]) -> dict[str, float]:
         for kind, prefix in _PREFIXES.items()
         if f"{prefix}AP" in numbers
     }
+
+
+@torch.no_grad()
+def image_losses(network: nn.Module, cfg: Config, dist: distributed.DistInfo) -> dict[str, float]:
+    """Losses of the validation images, means over all batches; masks of the last layer count.
+
+    Args:
+        network: for images; left as it is.
+        cfg: of the network.
+        dist: place of this process; each takes a part of the images.
+
+    Raises:
+        UserError: an image cannot be read.
+    """
+    settings = replace(loss_settings(cfg), mask_layers=())
+    was_training = network.training
+    step = TrainingStep(network, settings).eval()
+    sums = dict.fromkeys(["loss", "class_error", *settings.weights(), "batches"], 0.0)
+    try:
+        for batch in _image_batches(cfg, dist):
+            if isinstance(batch, UserError):
+                raise batch
+            moved = batch.to(torch.device(dist.device))
+            count = max(moved.num_entries, 1)
+            losses = step(moved.images, moved.padding, moved.targets, count)
+            for name in sums:
+                sums[name] += 1.0 if name == "batches" else float(losses[name])
+    finally:
+        network.train(was_training)
+    means = distributed.all_reduce_mean(sums)
+    shares = {name: value / max(means["batches"], 1e-9) for name, value in means.items()}
+    return shown_values(shares, settings, {})
+
+
+def _image_batches(cfg: Config, dist: distributed.DistInfo) -> DataLoader[Batch | UserError]:
+    """The validation images of this process."""
+    dataset, size = val_images(cfg), cfg.SOLVER.BATCH_SIZE
+    mine = list(range(dist.rank, len(dataset), dist.world_size))
+    return DataLoader(
+        ErrorsAsValues(dataset),
+        batch_sampler=[mine[first : first + size] for first in range(0, len(mine), size)],
+        num_workers=cfg.NUM_WORKERS,
+        collate_fn=CollateValues(collate),
+        worker_init_fn=WorkerInit(dist.rank),
+    )

@@ -86,7 +86,10 @@ class ModulatedDeformConv(nn.Module):
             weight, bias = (torch.cat([getattr(m, kind) for m in layers]) for kind in KINDS)
             raw = F.conv2d(x, weight, bias, padding=1)
             return deform_conv(x, raw, self.regular_conv.weight)
-        offsets, scales = self.offset_conv(x), 2 * self.modulator_conv(x).sigmoid()
+        # A place that is not a number would be looked up outside of the memory; the scales still
+        # carry it into the result.
+        offsets = self.offset_conv(x).nan_to_num(nan=0.0)
+        scales = 2 * self.modulator_conv(x).sigmoid()
         # The CPU has no kernel for half precision.
         is_half = offsets.dtype.itemsize < 4
         full = torch.float32 if is_half and x.device.type == "cpu" else offsets.dtype
