@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from devis.model.attention import MSDeformAttn
 from devis.model.checkpointing import Checkpointed
+from devis.ops.inference import can_infer, feed_forward
 from devis.ops.ms_deform_attn import Shapes
 
 
@@ -51,6 +52,8 @@ class EncoderLayer(nn.Module):
     ) -> Tensor:
         """(B, S, D) to (B, S, D); `reference` is (B, S, L, 2), `padding` (B, S)."""
         x = self.norm1(x + self.dropout(self.self_attn(x + pos, reference, x, shapes, padding)))
+        if can_infer(x) and not self.training:
+            return self.norm2(x + feed_forward(x, self.linear1, self.linear2))
         inner = self.linear2(self.dropout(F.relu(self.linear1(x))))
         return self.norm2(x + self.dropout(inner))
 

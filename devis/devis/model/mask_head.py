@@ -14,6 +14,8 @@ from torchvision.ops import deform_conv2d
 from devis.ops.inference import can_infer, deform_conv
 
 HEADS = 8
+#: Without gradients, masks go through in parts whose finest feature has about this many values.
+CHUNK_VALUES = 1 << 22
 #: Names of what a layer has.
 KINDS = ("weight", "bias")
 
@@ -131,7 +133,8 @@ class MaskHead(nn.Module):
 
     def _layer(self, index: int, x: Tensor) -> Tensor:
         x = self.get_submodule(f"lay{index}")(x)
-        return F.relu(self.get_submodule(f"gn{index}")(x))
+        x = self.get_submodule(f"gn{index}")(x)
+        return F.relu(x, inplace=not torch.is_grad_enabled())
 
     def forward(self, features: list[Tensor], maps: list[Tensor], owner: Tensor) -> Tensor:
         """Masks of instances.
@@ -144,10 +147,23 @@ class MaskHead(nn.Module):
         Returns:
             (K, 1, H, W) logits at the size of the finest feature; without out layer (K, 16, H, W).
         """
+        features = [
+            self.get_submodule(f"adapter{i}")(x) if i else x for i, x in enumerate(features)
+        ]
+        if torch.is_grad_enabled():
+            return self._masks(features, maps, owner)
+        values = features[-1][:1].numel()
+        parts = [x.split(max(1, CHUNK_VALUES // values)) for x in (owner, *maps)]
+        return torch.cat(
+            [self._masks(features, list(x), index) for index, *x in zip(*parts, strict=True)]
+        )
+
+    def _masks(self, features: list[Tensor], maps: list[Tensor], owner: Tensor) -> Tensor:
+        """The same from features that went through the adapters."""
         x = torch.cat((features[0][owner], maps[0]), 1)
         x = self._layer(2, self._layer(1, x))
         for i, feature in enumerate(features[1:], 1):
-            own = self.get_submodule(f"adapter{i}")(feature)[owner]
+            own = feature[owner]
             x = own + F.interpolate(x, own.shape[-2:])
             if i < len(maps):
                 x = torch.cat((x, maps[i]), 1)

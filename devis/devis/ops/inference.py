@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from devis.ops import native
 from devis.ops.ms_deform_attn import Shapes, is_plain
@@ -31,6 +31,55 @@ def can_infer(x: Tensor) -> bool:
         and x.dtype in (torch.float32, torch.float64, torch.bfloat16)
         and native.load() is not None
     )
+
+
+class Linear:
+    """A linear layer as inference on a CPU runs it: packed once for what follows, in its format.
+
+    Args:
+        weight: (B, A).
+        bias: (B,).
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        if torch.is_autocast_enabled("cpu"):
+            dtype = torch.get_autocast_dtype("cpu")
+            weight, bias = weight.to(dtype), bias.to(dtype)
+        self.weight, self.bias = weight, bias
+        #: Rows that are taken at a time by those who go part by part.
+        self.step = max(1, CHUNK_VALUES // len(weight))
+        self.packed: Tensor | None = None
+        if _can_pack(weight):
+            self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), self.step)
+
+    def __call__(self, x: Tensor, *, relu: bool = False) -> Tensor:
+        """(..., A) to (..., B)."""
+        x = x.to(self.weight.dtype)
+        if self.packed is None or not x.numel():
+            y = F.linear(x, self.weight, self.bias)
+            return y.relu_() if relu else y
+        last = "relu" if relu else "none"
+        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, last, [], "")
+
+
+def _can_pack(weight: Tensor) -> bool:
+    """Whether this build has oneDNN's linear layer with operations behind it, for such weights."""
+    known = hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    known = known and torch.backends.mkldnn.is_available()
+    if weight.dtype == torch.bfloat16:
+        return known and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return known and weight.dtype == torch.float32
+
+
+def feed_forward(x: Tensor, first: nn.Linear, second: nn.Linear) -> Tensor:
+    """(..., A) through two layers with ReLU between them to (..., B), part by part."""
+    widen, narrow = Linear(first.weight, first.bias), Linear(second.weight, second.bias)
+    rows = x.flatten(0, -2)
+    out = rows.new_empty((len(rows), second.out_features), dtype=narrow.weight.dtype)
+    for first_row in range(0, len(rows), widen.step):
+        part = slice(first_row, first_row + widen.step)
+        out[part] = narrow(widen(rows[part], relu=True))
+    return out.view(*x.shape[:-1], second.out_features)
 
 
 def attend(
@@ -59,20 +108,23 @@ def attend(
     """
     kernels = native.load()
     assert kernels is not None
-    weight, bias = projection
+    project = Linear(*projection)
     by_head = value.transpose(0, 1).contiguous()  # M, R, D
     exact = torch.float64 if query.dtype == torch.float64 else torch.float32
-    by_head, reference = by_head.to(exact), reference.to(exact)
+    if not (exact == torch.float32 and by_head.dtype == torch.bfloat16):
+        by_head = by_head.to(exact)  # half precision is read as it is, and summed up in float32
+    reference = reference.to(exact)
     sizes = [side for shape in shapes for side in shape]
     heads = len(by_head)
-    step = max(1, CHUNK_VALUES // len(weight))
-    out = query.new_empty((*query.shape[:2], heads * by_head.shape[2]))
+    step = project.step
+    width = heads * by_head.shape[2]
+    out = query.new_empty((*query.shape[:2], width), dtype=project.weight.dtype)
     # Items with few queries go together, others part by part.
     items = max(1, step // max(1, query.shape[1]))
     for n in range(0, len(query), items):
         for q in range(0, query.shape[1], step):
             part = (slice(n, n + items), slice(q, q + step))
-            raw = F.linear(query[part], weight, bias).to(exact)
+            raw = project(query[part]).to(exact)
             raw = raw.unflatten(-1, (heads, 3, sum(points)))
             read = kernels.attend(
                 by_head, sizes, points, start[n : n + items], reference[part], raw

@@ -115,7 +115,7 @@ def grid_sample_form(
             F.grid_sample(image, grids[:, :, level], padding_mode="zeros", align_corners=False)
         )  # N*M, D, Q, P
     stacked = torch.stack(samples, -2).flatten(-2)  # N*M, D, Q, L*P
-    shares = weights.transpose(1, 2).reshape(items * heads, 1, queries, -1)
+    shares = weights.transpose(1, 2).reshape(items * heads, 1, queries, stacked.shape[-1])
     out = (stacked * shares).sum(-1).view(items, heads, channels, queries)
     return out.permute(0, 3, 1, 2).contiguous()
 
