@@ -171,11 +171,14 @@ weights-stmask: setup  ## Put published weights in place [ARGS="STMask_plus_resn
 
 # --- devis ----------------------------------------------------------------------------------------
 
-.PHONY: parity-devis train-devis eval-devis predict-devis weights-devis
+.PHONY: parity-devis train-devis overfit-devis eval-devis predict-devis weights-devis
 
 train-devis: setup  ## Train [CFG=devis_R_50_YT-21 GPUS=1 OUT=output RESUME=latest ARGS="KEY VALUE ..."]
 	$(LAUNCH) devis/main.py --config-file '$(or $(CFG),devis_R_50_YT-21)' $(if $(RESUME),--resume '$(RESUME)') \
 	  $(if $(OUT),OUTPUT_DIR '$(OUT)') $(ARGS)
+
+overfit-devis: setup  ## Learn two synthetic clips from random weights, record AP [ARGS=...]
+	$(RUN) benchmarks/overfit_devis.py $(ARGS)
 
 eval-devis: setup  ## Run and score a validation set [CFG=devis_R_50_YT-21 MODEL=weights/x.pth DATA=data OUT=output GPUS=1 ARGS="KEY VALUE ..."]
 	$(LAUNCH) devis/main.py --config-file '$(or $(CFG),devis_R_50_YT-21)' --eval-only \
@@ -194,12 +197,23 @@ parity-devis: setup  ## Compare with recorded numbers of the original [KIT=folde
 
 # --- vatrack --------------------------------------------------------------------------------------
 
-.PHONY: train-vatrack overfit-vatrack bench-vatrack parity-vatrack
+.PHONY: train-vatrack overfit-vatrack eval-vatrack predict-vatrack weights-vatrack bench-vatrack parity-vatrack
 
 train-vatrack: setup  ## Train [CONFIG=QDbasedVATrack_SAILVOScut BACKBONE=r50 GPUS=1 OUT=folder LOAD=weights.pth RESUME=checkpoint.pth ARGS=...]
 	$(LAUNCH) vatrack/tools/train.py --config '$(or $(CONFIG),QDbasedVATrack_SAILVOScut)' \
 	  $(if $(BACKBONE),--backbone $(BACKBONE)) $(if $(OUT),--work-dir '$(OUT)') \
 	  $(if $(LOAD),--load-from '$(LOAD)') $(if $(RESUME),--resume-from '$(RESUME)') $(ARGS)
+
+eval-vatrack: setup  ## Run and score a data set [CONFIG=QDbasedVATrack_SAILVOScut MODEL=weights/x.pth OUT=runs/vatrack/results.pkl GPUS=1 ARGS=...]
+	$(LAUNCH) vatrack/tools/test.py --config '$(or $(CONFIG),QDbasedVATrack_SAILVOScut)' $(if $(BACKBONE),--backbone $(BACKBONE)) \
+	  --checkpoint '$(or $(MODEL),weights/QDbasedVATrack.pth)' --out '$(or $(OUT),runs/vatrack/results.pkl)' $(ARGS)
+
+predict-vatrack: setup  ## Find, classify and track objects, visible and amodal masks [VIDEO=clip.mp4 MODEL=weights/x.pth OUT=runs/predict ARGS=...]
+	$(call need,VIDEO,clip.mp4)$(BIN)/vatrack predict '$(VIDEO)' -o '$(or $(OUT),runs/predict)' \
+	  --checkpoint '$(or $(MODEL),weights/QDbasedVATrack.pth)' $(ARGS)
+
+weights-vatrack: setup  ## Put published weights in place [ARGS="QDbasedVATrack --from-file x.pth"]
+	$(BIN)/vatrack download $(ARGS)
 
 overfit-vatrack: setup  ## Learn two synthetic clips from random weights, record visible and amodal vAP [ARGS=...]
 	$(RUN) benchmarks/overfit_vatrack.py $(ARGS)

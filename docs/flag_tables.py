@@ -65,6 +65,7 @@ COMMAND_TABLES = {
     "flags-stmask-logger": "scripts/logger.py",
     "flags-stmask-plot": "scripts/plot_loss.py",
     "flags-stmask-recall": "scripts/bbox_recall.py",
+    "flags-devis-train": "devis train",
     "flags-devis-predict": "devis predict",
     "flags-devis-eval": "devis eval",
     "flags-devis-download": "devis download",

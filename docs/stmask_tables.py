@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from records import Records
-from table_text import NOT_MEASURED, parity_table, sentence, table
+from table_text import NOT_MEASURED, learnt, parity_table, sentence, table
 
 
 def parity(records: Records) -> str:
@@ -159,15 +159,7 @@ def memory(records: Records) -> str:
 
 def overfit(records: Records) -> str:
     """What a small network learns from random weights."""
-    found = records.stmask_overfit
-    if not found:
-        return sentence(f"Score and time: {NOT_MEASURED}.")
-    clips = ", ".join(f"{clip['objects']} object(s)" for clip in found["clips"])
-    return sentence(
-        f"AP50 {found['AP50']:.3f}, AP75 {found['AP75']:.3f}, AP {found['AP']:.3f} after "
-        f"{found['iterations']} iterations on clips with {clips}; training took "
-        f"{found['training_cpu_seconds'] / 60:.1f} minutes of processor time."
-    )
+    return learnt(records.stmask_overfit)
 
 
 TABLES: dict[str, Callable[[Records], str]] = {

@@ -28,3 +28,15 @@ def parity_table(record: Mapping[str, Any]) -> str:
     ]
     head = ("case", "worst relative error", "tolerance", "in output")
     return table(head, rows or [[None] * 4])
+
+
+def learnt(record: Mapping[str, Any]) -> str:
+    """What a small network learns from random weights, as AP on the clips it has learnt."""
+    if not record:
+        return sentence(f"Score and time: {NOT_MEASURED}.")
+    clips = ", ".join(f"{clip['objects']} object(s)" for clip in record["clips"])
+    return sentence(
+        f"AP50 {record['AP50']:.3f}, AP75 {record['AP75']:.3f}, AP {record['AP']:.3f} after "
+        f"{record['iterations']} iterations on clips with {clips}; training took "
+        f"{record['training_cpu_seconds'] / 60:.1f} minutes of processor time."
+    )

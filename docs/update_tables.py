@@ -17,6 +17,7 @@ from pathlib import Path
 
 import flag_tables
 from curve import curve_svg
+from devis_tables import TABLES as DEVIS_TABLES
 from metric_tables import TABLES as METRIC_TABLES
 from records import RESULTS, Records
 from stemseg_tables import TABLES as STEMSEG_TABLES
@@ -242,6 +243,7 @@ TABLES: dict[str, Callable[[Records], str]] = {
     **METRIC_TABLES,
     **STEMSEG_TABLES,
     **STMASK_TABLES,
+    **DEVIS_TABLES,
 }
 
 
