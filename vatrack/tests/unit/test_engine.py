@@ -172,6 +172,19 @@ def test_losses_that_stay_no_numbers_end_the_training(tmp_path):
     assert (tmp_path / LATEST).exists()  # regular epochs; nothing is saved after the error
 
 
+@pytest.mark.parametrize("largest", [None, 1.0])
+def test_a_gradient_that_is_no_number_does_not_reach_the_weights(capsys, largest):
+    run = trainer(None, grad_clip=largest)
+    spoilt = [True, *[False] * 20]
+    weight = run.network.rpn_head.rpn_cls.weight
+    weight.register_hook(lambda grad: grad * float("inf") if spoilt.pop(0) else grad)
+    before = weight.detach().clone()
+    run.run()
+    assert "the gradient is" in capsys.readouterr().out
+    assert not torch.equal(before, weight.detach())
+    assert all(bool(v.isfinite().all()) for v in run.network.state_dict().values())
+
+
 def test_batches_without_objects_train(tmp_path):
     run = trainer(None, Pairs(empty=tuple(range(6))))
     before = {k: v.clone() for k, v in run.network.state_dict().items()}
