@@ -6,6 +6,8 @@ from vidseg_common.program import Program
 
 #: Command, module and function, one line of help.
 COMMANDS = {
+    "predict": ("vatrack.commands.predict", "main", "find, segment and track objects in a video"),
+    "eval": ("vatrack.commands.test", "main", "run and score a data set"),
     "train": ("vatrack.commands.train", "main", "train a configuration"),
     "create_sailvoscut_fromdict": (
         "vatrack.commands.convert",
@@ -28,6 +30,7 @@ COMMANDS = {
         "main_per_video",
         "make the ground truth of the video-level AP",
     ),
+    "download": ("vatrack.commands.download", "main", "put published weights in place"),
     "parity": ("vatrack.parity", "main", "compare with the recorded numbers of the original"),
 }
 
