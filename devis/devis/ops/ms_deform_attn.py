@@ -5,8 +5,9 @@ N items of queries (as many as B, unless `level_start` says which rows each one 
 L levels, P points.
 
 Two forms that agree: `grid_sample_form` in plain PyTorch, differentiable any number of times and
-exportable; and the operator `devis::ms_deform_attn` with a C++ kernel on the CPU, which stores no
-samples. `ms_deform_attn` takes the operator where its kernel can be had.
+exportable; and the operator `devis::ms_deform_attn`, with a C++ kernel on the CPU and a Triton
+kernel on GPUs, which stores no samples. `ms_deform_attn` takes the operator where its kernel can
+be had.
 """
 
 from __future__ import annotations
@@ -78,9 +79,9 @@ def ms_deform_attn(
     if start.ndim == 1:
         start = start + positions * torch.arange(batch, device=value.device)[:, None]  # N, L
     dtype = torch.promote_types(torch.promote_types(value.dtype, locations.dtype), torch.float32)
-    rows = value.reshape(batch * positions, heads, channels).to(dtype)
+    rows = value.reshape(batch * positions, heads, channels)
     locations, weights = locations.to(dtype), weights.to(dtype)
-    if not _plain_only and value.device.type == "cpu" and native.load() is not None:
+    if not _plain_only and native.kernels(value.device.type) is not None:
         sizes = [side for shape in spatial_shapes for side in shape]
         out = torch.ops.devis.ms_deform_attn(rows, sizes, start, locations, weights)
     else:
@@ -94,7 +95,7 @@ def grid_sample_form(
     """The operator in plain PyTorch.
 
     Args:
-        rows: (R, M, D).
+        rows: (R, M, D); half precision is read as it is, and all else is in that of the locations.
         shapes: (height, width) of the L levels.
         start: (N, L) first row of every level.
         locations: (N, Q, M, L, P, 2).
@@ -104,7 +105,7 @@ def grid_sample_form(
         (N, Q, M, D).
     """
     items, queries, heads = locations.shape[:3]
-    channels = rows.shape[2]
+    channels, rows = rows.shape[2], rows.to(locations.dtype)
     grids = (2 * locations - 1).transpose(1, 2).flatten(0, 1)  # N*M, Q, L, P, 2
     samples = []
     for level, (height, width) in enumerate(shapes):
@@ -129,9 +130,11 @@ def _operator(
     rows: Tensor, shapes: Sequence[int], start: Tensor, locations: Tensor, weights: Tensor
 ) -> Tensor:
     """The operator; its arguments are those of `grid_sample_form`, shapes flattened."""
-    kernels = native.load() if rows.device.type == "cpu" else None
+    kernels = native.kernels(rows.device.type)
     if kernels is None:
         return grid_sample_form(rows, _pairs(shapes), start, locations, weights)
+    if rows.device.type == "cpu":
+        rows = rows.to(locations.dtype)  # read many times from the cache: a copy is worth it
     return kernels.forward(rows, shapes, start, locations, weights)
 
 
@@ -145,9 +148,11 @@ def _backward_operator(
     weights: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients by rows, locations and weights."""
-    kernels = native.load() if rows.device.type == "cpu" else None
+    kernels = native.kernels(rows.device.type)
     if kernels is not None:
-        return kernels.backward(grad, rows, shapes, start, locations, weights)
+        read = rows.to(locations.dtype) if rows.device.type == "cpu" else rows
+        found = kernels.backward(grad, read, shapes, start, locations, weights)
+        return found[0].to(rows.dtype), found[1], found[2]
     with torch.enable_grad():
         inputs = [x.detach().requires_grad_() for x in (rows, locations, weights)]
         out = grid_sample_form(inputs[0], _pairs(shapes), start, inputs[1], inputs[2])
@@ -159,7 +164,7 @@ def _backward_operator(
 def _(
     rows: Tensor, shapes: Sequence[int], start: Tensor, locations: Tensor, weights: Tensor
 ) -> Tensor:
-    return rows.new_empty((*locations.shape[:3], rows.shape[2]))
+    return locations.new_empty((*locations.shape[:3], rows.shape[2]))
 
 
 @_backward_operator.register_fake

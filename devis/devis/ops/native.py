@@ -1,7 +1,7 @@
-"""The C++ kernels of this package: built once where a compiler exists, kept in a user's cache.
+"""The kernels of this package: those in C++ are built once and kept in a user's cache.
 
-`load` gives the operators, or None where they cannot be had; it says so once. The environment
-variable DEVIS_NATIVE_OPS=0 keeps them off.
+`kernels` gives those for a kind of device, or None where they cannot be had; it says so once. The
+environment variable DEVIS_NATIVE_OPS=0 keeps them off.
 """
 
 from __future__ import annotations
@@ -98,3 +98,27 @@ def load() -> Any | None:
         )
         return None
     return torch.ops.devis_native
+
+
+@functools.cache
+def load_gpu() -> Any | None:
+    """The module with the Triton kernels, or None; says once when None."""
+    if os.environ.get(SWITCH, "1") == "0":
+        return None
+    try:
+        from devis.ops import gpu
+    except ImportError as error:
+        _LOG.warning(
+            "deformable attention runs in plain PyTorch, several times slower, because Triton is"
+            " missing (%s)",
+            error,
+        )
+        return None
+    return gpu
+
+
+def kernels(device_type: str) -> Any | None:
+    """What has `forward` and `backward` for a kind of device ("cpu", "cuda"), or None."""
+    if device_type == "cpu":
+        return load()
+    return load_gpu() if device_type == "cuda" else None

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -121,3 +125,42 @@ def test_without_a_compiler_it_says_so_once_and_runs(
         assert [r.getMessage().count("no compiler") for r in caplog.records] == [1]
     finally:
         native.load.cache_clear()
+
+
+def _in_subprocess(script: str, tmp_path: Path, **environment: str) -> None:
+    """Runs a file beside this one; Triton reads the environment once, when it is imported."""
+    pytest.importorskip("triton")
+    environment["TRITON_CACHE_DIR"] = str(tmp_path)
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name(script))],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_gpu_kernels_agree_when_interpreted(tmp_path: Path) -> None:
+    _in_subprocess("interpret_gpu_kernels.py", tmp_path, TRITON_INTERPRET="1")
+
+
+def test_gpu_kernels_compile_for_gpus(tmp_path: Path) -> None:
+    _in_subprocess("compile_gpu_kernels.py", tmp_path, TRITON_INTERPRET="0")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_both_forms_agree_on_a_gpu(dtype: torch.dtype) -> None:
+    assert native.load_gpu() is not None
+    inputs = [x.detach().to("cuda").requires_grad_() for x in _inputs(32, dtype)]
+    fast = _run(inputs)
+    with plain_pytorch():
+        plain = _run(inputs)
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-10
+    torch.testing.assert_close(fast, plain, rtol=tolerance, atol=tolerance)
+    grad = torch.randn_like(fast)
+    ours = torch.autograd.grad(fast, inputs, grad)
+    for got, want in zip(ours, torch.autograd.grad(plain, inputs, grad), strict=True):
+        torch.testing.assert_close(got, want, rtol=10 * tolerance, atol=10 * tolerance)
