@@ -70,6 +70,7 @@ def test_eighty_categories() -> None:
     assert {c.id: c.name for c in COCO_CATEGORIES}[74] == "mouse"
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 def test_recorded_file_as_the_official_library_reads_it() -> None:
     data = coco.read(PARITY / "coco_gt.json")
     official = COCO(str(PARITY / "coco_gt.json"))
