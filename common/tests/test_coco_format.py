@@ -26,6 +26,8 @@ from vidseg_common.datasets.annotations import (
 from vidseg_common.datasets.coco_categories import COCO_CATEGORIES
 from vidseg_common.errors import DatasetError
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ impl:DeprecationWarning")  # pycocotools
+
 PARITY = Path(__file__).parent / "parity"
 TRUTH = json.loads((PARITY / "coco_gt.json").read_text())
 RESULTS = json.loads((PARITY / "coco_pred.json").read_text())
@@ -70,7 +72,6 @@ def test_eighty_categories() -> None:
     assert {c.id: c.name for c in COCO_CATEGORIES}[74] == "mouse"
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 def test_recorded_file_as_the_official_library_reads_it() -> None:
     data = coco.read(PARITY / "coco_gt.json")
     official = COCO(str(PARITY / "coco_gt.json"))
