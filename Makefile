@@ -47,7 +47,7 @@ format: setup  ## Rewrite the sources in the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(addprefix bench-,$(filter-out devis,$(METHODS)))  ## Run every benchmark
+bench: $(addprefix bench-,$(METHODS))  ## Run every benchmark
 
 bench-metrics: setup  ## Measure the metrics on this machine [DAVIS=folder ARGS=...]
 	$(RUN) benchmarks/bench_video_ap.py $(ARGS)
@@ -171,7 +171,7 @@ weights-stmask: setup  ## Put published weights in place [ARGS="STMask_plus_resn
 
 # --- devis ----------------------------------------------------------------------------------------
 
-.PHONY: parity-devis train-devis overfit-devis eval-devis predict-devis weights-devis
+.PHONY: parity-devis bench-devis ops train-devis overfit-devis eval-devis predict-devis weights-devis
 
 train-devis: setup  ## Train [CFG=devis_R_50_YT-21 GPUS=1 OUT=output RESUME=latest ARGS="KEY VALUE ..."]
 	$(LAUNCH) devis/main.py --config-file '$(or $(CFG),devis_R_50_YT-21)' $(if $(RESUME),--resume '$(RESUME)') \
@@ -194,6 +194,12 @@ weights-devis: setup  ## Put published weights in place [ARGS="r50_devis_yt-21 -
 
 parity-devis: setup  ## Compare with recorded numbers of the original [KIT=folder]
 	$(RUN) -m devis.parity $(KIT)
+
+bench-devis: setup  ## Measure speed and memory, stage by stage [ARGS=...]
+	$(RUN) benchmarks/bench_devis.py $(ARGS)
+
+ops: setup  ## Compile the kernels of DeVIS now, rather than at their first use
+	$(RUN) -m devis.ops
 
 # --- vatrack --------------------------------------------------------------------------------------
 

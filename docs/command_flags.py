@@ -77,6 +77,7 @@ COMMANDS = {
     "devis download": ("devis.commands.download", "main"),
     "devis visualize-att-maps": ("devis.commands.visualize_att_maps", "main"),
     "devis/visualize_att_maps.py": ("devis.commands.visualize_att_maps", "main"),
+    "devis bench": ("devis.commands.bench", "main"),
     "devis train": ("devis.commands.train", "main"),
     "devis/main.py": ("devis.commands.main", "main"),
     "devis visualize-dataset": ("devis.commands.visualize_dataset", "main"),

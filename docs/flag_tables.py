@@ -69,6 +69,7 @@ COMMAND_TABLES = {
     "flags-devis-predict": "devis predict",
     "flags-devis-eval": "devis eval",
     "flags-devis-download": "devis download",
+    "flags-devis-bench": "devis bench",
     "flags-devis-att-maps": "devis visualize-att-maps",
 }
 GROUP_TABLES = {

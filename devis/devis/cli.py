@@ -1,4 +1,4 @@
-"""`devis predict | eval | train | download | visualize-att-maps | visualize-dataset | parity`."""
+"""`devis predict | eval | train | download | bench | parity`, and what shows data and attention."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ COMMANDS = {
     "eval": ("devis.commands.eval", "main", "run and score a validation set"),
     "train": ("devis.commands.train", "main", "train a configuration"),
     "download": ("devis.commands.download", "main", "put published weights in place"),
+    "bench": ("devis.commands.bench", "main", "measure speed on this machine"),
     "visualize-att-maps": (
         "devis.commands.visualize_att_maps",
         "main",
