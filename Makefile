@@ -229,3 +229,23 @@ parity-vatrack: setup  ## Compare with recorded numbers of the original [KIT=fol
 
 bench-vatrack: setup  ## Measure speed, stage by stage [ARGS=...]
 	$(RUN) benchmarks/bench_vatrack.py $(ARGS)
+
+# --- clusters -------------------------------------------------------------------------------------
+
+.PHONY: slurm-train-stcn slurm-train-stemseg slurm-train-stmask slurm-train-devis slurm-train-vatrack
+
+# Variables given to make reach the job: they are in the environment of sbatch.
+slurm-train-stcn:  ## Submit a training [STAGE=0 ID=name LOAD=weights.pth SBATCH="--nodes=2 --gpus-per-node=4" ARGS=...]
+	sbatch $(SBATCH) stcn/slurm/train.sbatch
+
+slurm-train-stemseg:  ## Submit a training [CFG=davis_1 ID=name INITIAL=weights.pth SBATCH="--nodes=2" ARGS=...]
+	sbatch $(SBATCH) stemseg/slurm/train.sbatch
+
+slurm-train-stmask:  ## Submit a training [CONFIG=STMask_plus_base_config BATCH=8 OUT=folder SBATCH="--nodes=2" ARGS=...]
+	sbatch $(SBATCH) stmask/slurm/train.sbatch
+
+slurm-train-devis:  ## Submit a training [CFG=devis_R_50_YT-21 OUT=folder SBATCH="--nodes=2" ARGS=...]
+	sbatch $(SBATCH) devis/slurm/train.sbatch
+
+slurm-train-vatrack:  ## Submit a training [CONFIG=QDbasedVATrack_SAILVOScut BACKBONE=r50 OUT=folder SBATCH="--nodes=2" ARGS=...]
+	sbatch $(SBATCH) vatrack/slurm/train.sbatch

@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from vidseg_common.distributed import DistInfo
-from vidseg_common.stopping import Agreement, StopSignals
+from vidseg_common.stopping import STOP_FILE, Agreement, StopSignals
 
 
 @pytest.mark.parametrize("number", StopSignals.CAUGHT)
@@ -27,6 +27,16 @@ def test_second_interrupt_leaves_at_once():
 def test_second_termination_changes_nothing():
     with StopSignals() as signals:
         signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        assert signals.number == signal.SIGTERM
+
+
+def test_file_stands_for_a_signal(tmp_path, monkeypatch):
+    monkeypatch.setenv(STOP_FILE, str(tmp_path / "stop"))
+    with StopSignals() as signals:
+        assert signals.number == 0
+        (tmp_path / "stop").touch()
+        assert signals.number == signal.SIGUSR1
         signal.raise_signal(signal.SIGTERM)
         assert signals.number == signal.SIGTERM
 

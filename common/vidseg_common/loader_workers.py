@@ -37,6 +37,7 @@ class WorkerInit:
         WorkerSeeder(self.rank)(worker_id)
         cv2.setNumThreads(0)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, _ignore_once)
 
 

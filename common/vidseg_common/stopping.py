@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -12,22 +14,32 @@ import torch.distributed as dist
 
 from vidseg_common.distributed import DistInfo
 
+#: Environment variable with the path of a file that, once it is there, stands for SIGUSR1: cluster
+#: scripts use it, because launchers between them and the training do not hand signals on.
+STOP_FILE = "VIDSEG_STOP_FILE"
+
 
 class StopSignals:
-    """Context manager that turns Ctrl-C and SIGTERM into a wish to stop.
+    """Context manager that turns Ctrl-C, SIGTERM and SIGUSR1 into a wish to stop.
 
     The run looks at `number` where it can stop. A second Ctrl-C raises KeyboardInterrupt at
-    once. Outside the main thread, where Python allows no handlers, it changes nothing.
-
-    Attributes:
-        number: the signal that came, 0 for none.
+    once. Outside the main thread, where Python allows no handlers, only the file counts.
     """
 
-    CAUGHT = (signal.SIGINT, signal.SIGTERM)
+    CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
     def __init__(self) -> None:
-        self.number = 0
+        self._number = 0
         self._previous: dict[signal.Signals, object] = {}
+        name = os.environ.get(STOP_FILE)
+        self._file = Path(name) if name else None
+
+    @property
+    def number(self) -> int:
+        """The signal that came, 0 for none."""
+        if not self._number and self._file is not None and self._file.exists():
+            return signal.SIGUSR1
+        return self._number
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
@@ -44,9 +56,9 @@ class StopSignals:
             signal.signal(number, handler)  # type: ignore[arg-type]  # came from signal.signal
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self.number and number == signal.SIGINT:
+        if self._number and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.number = number
+        self._number = number
 
 
 class Agreement:

@@ -117,7 +117,7 @@ class Trainer:
 
         Raises:
             NonFiniteLossError: the loss is not finite; nothing is saved.
-            Interrupted: by Ctrl-C or SIGTERM, after saving.
+            Interrupted: by Ctrl-C, SIGTERM or SIGUSR1, after saving.
         """
         with closing(self.log), StopSignals() as signals:
             for line in describe(self.network, self.groups):

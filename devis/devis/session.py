@@ -16,7 +16,7 @@ class NonFiniteLossError(UserError):
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the training stopped as asked
-    """Ctrl-C or SIGTERM stopped the training after a whole step.
+    """Ctrl-C, SIGTERM or SIGUSR1 stopped the training after a whole step.
 
     Attributes:
         status: exit status of the command.

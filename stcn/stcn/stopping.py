@@ -10,7 +10,7 @@ SIGNAL_STATUS_BASE = 128
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the training stopped as asked
-    """Ctrl-C or SIGTERM stopped the training after a whole iteration.
+    """Ctrl-C, SIGTERM or SIGUSR1 stopped the training after a whole iteration.
 
     Args:
         number: of the signal.

@@ -101,7 +101,7 @@ class Trainer:
 
         Raises:
             NonFiniteLossError: with the loss term, the iteration and the samples.
-            Interrupted: by Ctrl-C or SIGTERM, after saving.
+            Interrupted: by Ctrl-C, SIGTERM or SIGUSR1, after saving.
         """
         with closing(self.log), StopSignals() as signals:
             try:

@@ -14,7 +14,7 @@ class NonFiniteLossError(UserError):
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the training stopped as asked
-    """Ctrl-C or SIGTERM stopped the training after a whole iteration.
+    """Ctrl-C, SIGTERM or SIGUSR1 stopped the training after a whole iteration.
 
     Attributes:
         status: exit status, that of the original tool.

@@ -124,7 +124,7 @@ class Trainer:
 
         Raises:
             NonFiniteLossError: no step could be made for long; with loss, iteration and samples.
-            Interrupted: by Ctrl-C or SIGTERM, after saving.
+            Interrupted: by Ctrl-C, SIGTERM or SIGUSR1, after saving.
         """
         with closing(self.log), StopSignals() as signals:
             self._open_session()

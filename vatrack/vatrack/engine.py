@@ -106,7 +106,7 @@ class Trainer:
 
         Raises:
             NonFiniteLossError: no step could be made for long; with loss, iteration and frames.
-            Interrupted: by Ctrl-C or SIGTERM, after saving.
+            Interrupted: by Ctrl-C, SIGTERM or SIGUSR1, after saving.
         """
         limit = self.options.max_iters
         stop_at = self.last_iteration if limit is None else min(limit, self.last_iteration)

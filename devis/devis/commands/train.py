@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Trains a configuration.
 
     Returns:
-        0, or 1 when Ctrl-C or SIGTERM stopped the training, or the loss was not finite.
+        0, or 1 when Ctrl-C, SIGTERM or SIGUSR1 stopped the training, or the loss was not finite.
 
     Raises:
         UserError: flags, configuration, data, weights or device are unusable.

@@ -42,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Trains a stage.
 
     Returns:
-        0, or 128 + the number of the signal that stopped the training (130 Ctrl-C, 143 SIGTERM).
+        0, or 128 + the number of the signal that stopped the training (130 Ctrl-C, 143 SIGTERM, 138
+        SIGUSR1).
 
     Raises:
         UserError: flags, configuration, data, weights or device are unusable, or the loss is not

@@ -294,6 +294,7 @@ def test_cluster_script_hands_everything_on(tmp_path):
         tool = tmp_path / name
         tool.write_text(f"#!/bin/bash\n{body}\n")
         tool.chmod(0o755)
+    (tmp_path / "common").symlink_to(SLURM.parents[2] / "common")
     run = tmp_path / "kept/Nov21_10.00.00_s3"
     run.mkdir(parents=True)
     (run / "Nov21_10.00.00_s3_checkpoint.pth").touch()

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Trains a stage.
 
     Returns:
-        0, or 1 when Ctrl-C or SIGTERM stopped the training, which has saved then.
+        0, or 1 when Ctrl-C, SIGTERM or SIGUSR1 stopped the training, which has saved then.
 
     Raises:
         UserError: flags, configuration, data, weights or device are unusable, or the loss is not

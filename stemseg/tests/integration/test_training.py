@@ -243,6 +243,7 @@ def test_cluster_script_hands_everything_on(tmp_path):
         tool = tmp_path / name
         tool.write_text(f"#!/bin/bash\n{body}\n")
         tool.chmod(0o755)
+    (tmp_path / "common").symlink_to(SLURM.parents[2] / "common")
     settings = {
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "REPO": str(tmp_path),
