@@ -7,14 +7,13 @@ different settings.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vidseg_common.errors import UserError
 from vidseg_common.files import write_json
-
-_ABSENT = "not given"
+from vidseg_common.settings import changes
 
 
 class RunLog:
@@ -39,7 +38,7 @@ class RunLog:
         self._finished: dict[str, Any] = {}
         before = None if overwrite else self._read()
         if before is not None:
-            changed = list(_changes(before.get("settings", {}), self._settings))
+            changed = list(changes(before.get("settings", {}), self._settings))
             if changed:
                 raise UserError(
                     f"{output}: holds results of other settings ({'; '.join(changed)}); use "
@@ -72,13 +71,3 @@ class RunLog:
                 f"{self.path}: is not the record of a run; use --overwrite to redo the results"
             )
         return content
-
-
-def _changes(before: Any, now: Any, key: str = "") -> Iterator[str]:
-    """What differs between two nested settings, in words."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        for name in {**before, **now}:
-            inner = f"{key}.{name}" if key else str(name)
-            yield from _changes(before.get(name, _ABSENT), now.get(name, _ABSENT), inner)
-    elif before != now:
-        yield f"{key} was {before!r}, now {now!r}"
