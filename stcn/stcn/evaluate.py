@@ -25,6 +25,7 @@ from vidseg_common.masks import (
     write_binary_mask,
     write_mask,
 )
+from vidseg_common.settings import changes
 from vidseg_common.video import BackgroundWriter, open_source
 
 
@@ -41,6 +42,7 @@ class EvalPlan:
         binary: one object; masks are read as "any label" and written as 0/255 (DAVIS 2016).
         overwrite: redo finished videos.
         rgb_masks: what to do with masks that have no palette, "refuse" or "snap".
+        is_part: the records are some of a data set, and it may be that none has an object.
     """
 
     records: Sequence[VideoRecord]
@@ -50,6 +52,7 @@ class EvalPlan:
     binary: bool = False
     overwrite: bool = False
     rgb_masks: Literal["refuse", "snap"] = "refuse"
+    is_part: bool = False
 
 
 @dataclass
@@ -102,13 +105,13 @@ def evaluate(
     check_writable(plan.root)
     stats = EvalStats()
     with OutputLock(plan.root):
-        log = _RunLog(plan)
+        log = RunLog(plan)
         with BackgroundWriter() as writer:
             for record in plan.records:
                 if log.is_finished(record):
                     stats.kept.append(record.name)
                     continue
-                masks, palette = _read_masks(plan, record)
+                masks, palette = read_masks(plan, record)
                 if not masks:
                     stats.skipped[record.name] = "no annotated frame with an object"
                     continue
@@ -126,7 +129,7 @@ def evaluate(
                 writer.wait()
                 stats.done.append(record.name)
                 log.add(record, min(masks), stats.seconds - seconds, stats.frames - frames)
-    if not (stats.done or stats.kept):
+    if not (stats.done or stats.kept or plan.is_part):
         problems = [f"{name}: {reason}" for name, reason in stats.skipped.items()]
         raise DatasetError(list_problems("there is no video to segment", problems))
     return stats
@@ -137,7 +140,7 @@ def expected_files(plan: EvalPlan, record: VideoRecord, first: int) -> list[Path
     return [_target(plan, record, i) for i in record.required_indices if i >= first]
 
 
-class _RunLog:
+class RunLog:
     """The run file: settings, and of each finished video the first frame with an object.
 
     Files alone do not tell whether a video is finished: they may be left from other settings by
@@ -149,8 +152,8 @@ class _RunLog:
 
     def __init__(self, plan: EvalPlan) -> None:
         self._plan = plan
-        before = _read_log(plan)
-        changed = _changes(before.get("settings", {}), plan.settings) if before else []
+        before = read_log(plan)
+        changed = list(changes(before.get("settings", {}), plan.settings)) if before else []
         if changed and not plan.overwrite:
             raise UserError(
                 f"{plan.root}: holds results of other settings ({'; '.join(changed)}); "
@@ -162,6 +165,7 @@ class _RunLog:
         self._write()
 
     def is_finished(self, record: VideoRecord) -> bool:
+        """Whether a video was finished with these settings and its files are still there."""
         entry = self._videos.get(record.name)
         if entry is None:
             return False
@@ -170,6 +174,7 @@ class _RunLog:
         return all(path.exists() for path in reversed(files))
 
     def add(self, record: VideoRecord, first: int, seconds: float, frames: int) -> None:
+        """Notes a finished video: first frame with an object, time, computed frames."""
         self._videos[record.name] = {"first": first, "seconds": seconds, "frames": frames}
         self._write()
 
@@ -182,7 +187,12 @@ class _RunLog:
         write_json(self._plan.run_file, content)
 
 
-def _read_log(plan: EvalPlan) -> dict[str, Any]:
+def read_log(plan: EvalPlan) -> dict[str, Any]:
+    """What the run file of a plan holds, nothing where there is none or it is to be overwritten.
+
+    Raises:
+        UserError: it is not the record of a run.
+    """
     try:
         content = json.loads(plan.run_file.read_text(encoding="utf-8"))
         if isinstance(content, dict):
@@ -196,14 +206,6 @@ def _read_log(plan: EvalPlan) -> dict[str, Any]:
     raise UserError(
         f"{plan.run_file}: is not the record of a run; use --overwrite to redo the results"
     )
-
-
-def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    return [
-        f"{key} was {before.get(key)!r}, now {now.get(key)!r}"
-        for key in {**before, **now}
-        if before.get(key) != now.get(key)
-    ]
 
 
 def _predictions(
@@ -268,10 +270,14 @@ class _Stopwatch(Iterator[Any]):
             self.seconds += time.perf_counter() - started
 
 
-def _read_masks(
+def read_masks(
     plan: EvalPlan, record: VideoRecord
 ) -> tuple[dict[int, np.ndarray], np.ndarray | None]:
-    """Annotations that name an object, and the palette of the last one that has any."""
+    """Annotations that name an object, and the palette of the last one that has any.
+
+    Raises:
+        MaskError: one of them is unusable.
+    """
     masks, palette = {}, None
     colors: ColorIds = {}  # shared, so that a colour is the same object in all masks of a video
     for i, path in sorted(record.mask_paths.items()):

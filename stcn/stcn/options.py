@@ -17,6 +17,7 @@ from vidseg_common.config import ArgumentParser
 from vidseg_common.distributed import select_device
 from vidseg_common.errors import CheckpointError
 from vidseg_common.metrics.parallel import positive_int
+from vidseg_common.sharding import add_shard_flags
 
 DEFAULT_MODEL = Path("saves/stcn.pth")
 
@@ -73,6 +74,7 @@ def add_output_flags(parser: ArgumentParser) -> None:
     parser.add_argument("--videos", nargs="+", metavar="NAME", help="only these videos")
     parser.add_argument("--workers", type=positive_int, default=2, help="processes of the metric")
     parser.add_argument("--no-metric", action="store_true", help="write masks only")
+    add_shard_flags(parser, "videos")
 
 
 def inner_side(text: str) -> int:
@@ -123,13 +125,8 @@ def build_predictor(
     Raises:
         UserError: weights, device or a setting is unusable.
     """
-    if not args.model.is_file():
-        raise CheckpointError(
-            f"{args.model}: no such weights file; fetch the published weights with "
-            "`make weights-stcn` or python download_model.py, or name another file with --model"
-        )
     device = select_device(args.device)
-    network = load_network(args.model, device=device)
+    network = load_network(_weights_file(args), device=device)
     return Predictor(
         network,
         policy=build_policy(args, kernel_sigma=kernel_sigma),
@@ -139,7 +136,21 @@ def build_predictor(
 
 
 def result_settings(args: argparse.Namespace, **more: Any) -> dict[str, Any]:
-    """What a result depends on, for the record beside it; weights count by their content."""
+    """What a result depends on, for the record beside it; weights count by their content.
+
+    Raises:
+        CheckpointError: there is no such file.
+    """
     names = ("top", "mem_every", "include_last", "max_memory_frames")
-    weights = hashlib.sha256(args.model.read_bytes()).hexdigest()
+    weights = hashlib.sha256(_weights_file(args).read_bytes()).hexdigest()
     return {"weights": weights} | {name: getattr(args, name) for name in names} | more
+
+
+def _weights_file(args: argparse.Namespace) -> Path:
+    path: Path = args.model
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such weights file; fetch the published weights with "
+            "`make weights-stcn` or python download_model.py, or name another file with --model"
+        )
+    return path

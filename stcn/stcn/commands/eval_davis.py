@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from stcn.commands.common import check_names, metrics_folder, say
-from stcn.evaluate import EvalPlan, evaluate
+from stcn.commands.shards import run_plan
+from stcn.evaluate import EvalPlan
 from stcn.options import (
     add_model_flags,
     add_output_flags,
@@ -76,7 +77,6 @@ def _run(
 ) -> int:
     given = [_first_mask_only(record) for record in records]
     metrics = metrics_folder(args.output)
-    predictor = build_predictor(args, size=args.size, amp=args.amp)
     settings = result_settings(args, amp=args.amp, size=args.size, split=split, binary=binary)
     plan = EvalPlan(
         given,
@@ -87,8 +87,14 @@ def _run(
         overwrite=args.overwrite,
         rgb_masks=args.rgb_masks,
     )
-    stats = evaluate(plan, predictor)
-    say(*stats.lines())
+    stats = run_plan(
+        args,
+        plan,
+        lambda: build_predictor(args, size=args.size, amp=args.amp),
+        data=f"{'davis2016' if binary else 'davis2017'} {split}",
+    )
+    if stats is None:
+        return 0
     finished = [record for record in records if record.name not in stats.skipped]
     scored = [record for record in finished if _is_annotated(record)]
     if scored and not args.no_metric:

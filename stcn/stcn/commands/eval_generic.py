@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stcn.commands.common import check_names, metrics_folder, say
-from stcn.evaluate import EvalPlan, evaluate
+from stcn.commands.shards import run_plan
+from stcn.evaluate import EvalPlan
 from stcn.options import (
     add_model_flags,
     add_output_flags,
@@ -37,7 +38,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     records = generic_folder(args.data_path)
     names = check_names(args.videos, [record.name for record in records], args.data_path)
     records = [record for record in records if record.name in names]
-    predictor = build_predictor(args, size=args.size, amp=not args.amp_off)
     metrics = metrics_folder(args.output)
     plan = EvalPlan(
         records,
@@ -47,9 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         overwrite=args.overwrite,
         rgb_masks=args.rgb_masks,
     )
-    stats = evaluate(plan, predictor)
-    say(*stats.lines())
-    if args.ground_truth is not None and not args.no_metric:
+    stats = run_plan(
+        args,
+        plan,
+        lambda: build_predictor(args, size=args.size, amp=not args.amp_off),
+        data="generic",
+    )
+    if stats is not None and args.ground_truth is not None and not args.no_metric:
         finished = {*stats.done, *stats.kept}
         frames = {
             record.name: {record.frame_paths[i].stem for i in record.required_indices}

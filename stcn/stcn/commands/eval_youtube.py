@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from stcn.commands.common import check_names, metrics_folder, say
-from stcn.evaluate import EvalPlan, evaluate
+from stcn.commands.shards import run_plan
+from stcn.evaluate import EvalPlan
 from stcn.options import (
     add_model_flags,
     add_output_flags,
@@ -66,7 +67,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     metrics = metrics_folder(args.output)
-    predictor = build_predictor(args, size=args.size, amp=args.amp)
     settings = youtube_settings(args, amp=args.amp)
     plan = EvalPlan(
         youtube_records(args),
@@ -76,9 +76,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         overwrite=args.overwrite,
         rgb_masks=args.rgb_masks,
     )
-    stats = evaluate(plan, predictor)
-    say(*stats.lines())
-    if args.ground_truth is not None and not args.no_metric:
+    stats = run_plan(
+        args,
+        plan,
+        lambda: build_predictor(args, size=args.size, amp=args.amp),
+        data=f"youtube {args.split}",
+    )
+    if stats is not None and args.ground_truth is not None and not args.no_metric:
         _score(args, plan, {*stats.done, *stats.kept}, metrics)
     return 0
 

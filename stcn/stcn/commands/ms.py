@@ -7,12 +7,14 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from stcn.commands.common import metrics_folder, say
 from stcn.commands.eval_youtube import youtube_parser, youtube_records, youtube_settings
-from stcn.evaluate import EvalPlan, evaluate
+from stcn.commands.shards import run_plan
+from stcn.evaluate import EvalPlan
 from stcn.inference.predictor import Prediction
 from stcn.multiscale import merge_volumes, quantise
 from stcn.options import build_predictor
@@ -80,12 +82,6 @@ def main_eval(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--amp_off", action="store_true", help="full precision")
     args = parser.parse_args(argv)
     records = youtube_records(args)
-    predictor = build_predictor(
-        args,
-        size=args.size,
-        amp=not args.amp_off,
-        kernel_sigma=KERNEL_SIGMA if args.use_km else None,
-    )
     settings = youtube_settings(args, amp=not args.amp_off, flip=args.flip, use_km=args.use_km)
     plan = EvalPlan(
         records,
@@ -95,16 +91,29 @@ def main_eval(argv: Sequence[str] | None = None) -> int:
         overwrite=args.overwrite,
         rgb_masks=args.rgb_masks,
     )
-    volumes = VolumeWriter(args.output, flip=args.flip)
-    stats = evaluate(
+    run_plan(
+        args,
         plan,
-        predictor,
-        hook=volumes.add,
-        finished=volumes.finish,
-        transform=_mirror if args.flip else None,
+        lambda: build_predictor(
+            args,
+            size=args.size,
+            amp=not args.amp_off,
+            kernel_sigma=KERNEL_SIGMA if args.use_km else None,
+        ),
+        data=f"youtube {args.split}",
+        hooks=lambda output: _hooks(output, flip=args.flip),
+        extra="{}.npz",
     )
-    say(*stats.lines())
     return 0
+
+
+def _hooks(output: Path, *, flip: bool) -> dict[str, Any]:
+    volumes = VolumeWriter(output, flip=flip)
+    return {
+        "hook": volumes.add,
+        "finished": volumes.finish,
+        "transform": _mirror if flip else None,
+    }
 
 
 def _mirror(image: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import tempfile
 import time
 from collections import deque
@@ -26,6 +27,7 @@ from vidseg_common.distributed import select_device
 from vidseg_common.errors import MaskError, VideoError
 from vidseg_common.files import OutputLock, check_writable, write_json
 from vidseg_common.masks import object_ids, read_mask, write_mask
+from vidseg_common.own_videos import OwnVideo, add_video_flags, predict_each
 from vidseg_common.video import (
     BackgroundWriter,
     Frame,
@@ -40,16 +42,16 @@ from vidseg_common.visualize import overlay
 
 def add_flags(parser: ArgumentParser) -> None:
     """Flags of `stcn predict`."""
-    parser.add_argument("video", type=Path, help="video file or folder of frames")
+    add_video_flags(parser)
     parser.add_argument(
         "--mask",
         action="append",
         required=True,
         metavar="[FRAME=]PNG",
         help="mask of a frame (default the first); repeat for later objects and corrections; "
-        "a folder gives the mask of every frame that it has a file for",
+        "a folder gives the mask of every frame that it has a file for; of several videos, a "
+        "folder that has such a file, VIDEO.png, or folder, VIDEO/, for each",
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the results")
     parser.add_argument(
         "--model", default=None, help="weights file, 'official' or 'demo'; default: best at hand"
     )
@@ -77,25 +79,46 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> int:
     """Runs parsed flags; see `predict_video`."""
     weights = find_weights(args.model)
-    predictor = predictor_for(weights, args)
-    summary = predict_video(
-        args.video,
-        args.mask,
-        args.output,
-        predictor,
-        weights,
-        bidirectional=args.bidirectional,
-        draw=not args.no_overlay,
-        max_frames=args.max_frames,
-        rgb_masks=args.rgb_masks,
-        encode_batch=args.encode_batch,
-    )
-    say(
-        f"{summary['num_frames']} frames, {summary['fps']:.2f} frames per second, "
-        f"objects {summary['object_ids']}, with {weights.title}",
-        f"results in {args.output}",
-    )
+    predictor = functools.cache(lambda: predictor_for(weights, args))
+
+    def predict(video: OwnVideo) -> None:
+        summary = predict_video(
+            video.path,
+            args.mask if video.output == args.output else _masks_of_set(args.mask, video),
+            video.output,
+            predictor(),
+            weights,
+            bidirectional=args.bidirectional,
+            draw=not args.no_overlay,
+            max_frames=args.max_frames,
+            rgb_masks=args.rgb_masks,
+            encode_batch=args.encode_batch,
+        )
+        say(
+            f"{summary['num_frames']} frames, {summary['fps']:.2f} frames per second, "
+            f"objects {summary['object_ids']}, with {weights.title}",
+            f"results in {video.output}",
+        )
+
+    facts = {"weights": weights.sha256}
+    predict_each(args, predict, method="stcn predict", facts=facts, without=("model", "read_mb"))
     return 0
+
+
+def _masks_of_set(words: Sequence[str], video: OwnVideo) -> list[str]:
+    """The masks of one of several videos, from folders with masks of all of them.
+
+    Raises:
+        MaskError: a folder has none.
+    """
+    found = []
+    for word in words:
+        choices = [Path(word) / f"{video.name}.png", Path(word) / video.name]
+        path = next((path for path in choices if path.exists()), None)
+        if path is None:
+            raise MaskError(f"--mask {word}: of several videos, expected {choices[0]} or a folder")
+        found.append(str(path))
+    return found
 
 
 def predictor_for(weights: Weights, args: argparse.Namespace) -> Predictor:
