@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from devis.data.opening import OpenSet
 from devis.evaluation_set import check_images, open_evaluation_set, paths_of
 from devis.inference.images import ImagePredictor
 from devis.inference.predictor import Image, Predictor, Stopwatch
+from devis.interrupted import forget_finished, keep_finished
 from devis.model.detector import DeformableDETR
 from devis.model.segmenter import DeVIS, MaskHeadModel
 from devis.outputs.track_pictures import TrackPictures
@@ -35,6 +37,7 @@ from vidseg_common.datasets.json_write import write_list
 from vidseg_common.distributed import DistInfo
 from vidseg_common.errors import ConfigError, DatasetError, UserError, VideoError
 from vidseg_common.files import OutputLock, check_writable
+from vidseg_common.finished import FinishedVideos
 from vidseg_common.submission import write_zip
 from vidseg_common.video import open_source, read_image
 
@@ -85,7 +88,14 @@ def evaluate_weights(
         if len(files) > 1 and (dist is None or dist.is_main):
             say(f"{file}:")
         scores[name] = evaluate(
-            network, cfg, device=device, folder=root / name, dist=dist, dtype=dtype, workers=workers
+            network,
+            cfg,
+            device=device,
+            folder=root / name,
+            dist=dist,
+            dtype=dtype,
+            workers=workers,
+            weights=file,
         )
     return scores
 
@@ -99,6 +109,7 @@ def evaluate(
     dist: DistInfo | None = None,
     dtype: torch.dtype = torch.float32,
     workers: int = 1,
+    weights: Path | None = None,
 ) -> dict[str, float]:
     """Evaluates a network on the validation set of its configuration.
 
@@ -113,6 +124,8 @@ def evaluate(
         dist: place among several processes, which share the videos; None: there is one.
         dtype: number format of the network.
         workers: processes of the metric.
+        weights: the file of the network's weights; given it, what an interrupted evaluation of the
+            same has finished is not run again.
 
     Returns:
         Of videos AP, AP50, ..., of images bbox_AP, ..., segm_AP, ..., each in 0 to 1. Empty where
@@ -128,8 +141,11 @@ def evaluate(
     network.eval()
     try:
         run = _images if cfg.DATASETS.TYPE == "coco" else _videos
-        with _locked(folder) if dist.is_main else contextlib.nullcontext():
-            work = run(network, cfg, _Place(chosen, device, dist, dtype))
+        with (
+            _locked(folder) if dist.is_main else contextlib.nullcontext(),
+            keep_finished(weights, cfg, chosen, folder, dist, dtype) as finished,
+        ):
+            work = run(network, cfg, _Place(chosen, device, dist, dtype, finished))
             return _finish(work, cfg, chosen, folder, dist, workers)
     finally:
         network.train(was_training)
@@ -137,16 +153,29 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Place:
-    """What is run where."""
+    """What is run where; `finished` has the results of an interrupted run and gets new ones."""
 
     chosen: OpenSet
     device: torch.device
     dist: DistInfo
     dtype: torch.dtype
+    finished: FinishedVideos | None = None
 
     def share(self, videos: list[int]) -> list[int]:
         """The videos of this process."""
         return videos[self.dist.rank :: self.dist.world_size]
+
+    def kept(self, video: Video) -> list[dict[str, Any]] | None:
+        """Entries of a video or image that an interrupted run has finished; None: it has not."""
+        if self.finished is None or video.id not in self.finished:
+            return None
+        return self.finished.entries(video.id)
+
+    def keep(self, video: Video, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Keeps the entries of a video that is through, and gives them back."""
+        if self.finished is not None:
+            self.finished.add(video.id, entries)
+        return entries
 
 
 @dataclass(frozen=True)
@@ -194,6 +223,10 @@ def _videos(network: nn.Module, cfg: Config, place: _Place) -> _Work:
         disable = None if place.dist.is_main else True
         with tqdm(total=total, unit="frame", disable=disable) as bar:
             for i in mine:
+                if (before := place.kept(videos[i])) is not None:
+                    bar.update(videos[i].num_frames)
+                    yield i, before
+                    continue
                 bar.set_postfix_str(videos[i].name)
                 artist = pictures and pictures.video(
                     videos[i].name, paths_of(place.chosen, videos[i])
@@ -202,7 +235,8 @@ def _videos(network: nn.Module, cfg: Config, place: _Place) -> _Work:
                 result = predictor.run(frames, artist.add_clip if artist else None)
                 if artist:
                     artist.add_tracks(result)
-                yield i, [track.entry(videos[i].id) for track in result.tracks]
+                entries = [track.entry(videos[i].id) for track in result.tracks]
+                yield i, place.keep(videos[i], entries)
 
     return _Work(found(), predictor.times, len(wanted) == len(videos))
 
@@ -220,9 +254,16 @@ def _images(network: nn.Module, cfg: Config, place: _Place) -> _Work:
         disable = None if place.dist.is_main else True
         with tqdm(total=len(mine), unit="image", disable=disable) as bar:
             parts = [mine[first : first + size] for first in range(0, len(mine), size)]
+            # A batch is run whole or not at all: its images share their padding.
+            kept = {i: entries for i in mine if (entries := place.kept(videos[i])) is not None}
+            done = [part for part in parts if all(i in kept for i in part)]
+            for i in chain.from_iterable(done):
+                bar.update()
+                yield i, kept.pop(i)
+            parts = [part for part in parts if part not in done]
             for part, batch in zip(parts, _batches(place.chosen, parts), strict=True):
                 for i, result in zip(part, predictor.run(batch), strict=True):
-                    yield i, result.entries(videos[i].id)
+                    yield i, place.keep(videos[i], result.entries(videos[i].id))
                 bar.update(len(part))
 
     return _Work(found(), predictor.times, True)
@@ -278,6 +319,7 @@ def _finish(
         return {}
     write_list(results, entries)
     write_zip(folder / "results.zip", {RESULTS: results})
+    forget_finished(folder)
     if dist.world_size == 1:
         _report_times(work.times, time.perf_counter() - start)
     say(f"results in {results}")

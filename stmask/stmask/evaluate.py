@@ -12,7 +12,6 @@ import numpy as np
 from tqdm import tqdm
 
 from stmask.benchmark_data import EvalSet, check_images
-from stmask.finished import FinishedVideos
 from stmask.inference.postprocess import FrameResult
 from stmask.inference.predictor import Predictor
 from stmask.outputs.youtube_vis import VideoTracks
@@ -20,6 +19,7 @@ from stmask.timers import Timers
 from vidseg_common.datasets.annotations import Video
 from vidseg_common.datasets.json_write import write_list
 from vidseg_common.errors import DatasetError, VideoError
+from vidseg_common.finished import FinishedVideos
 from vidseg_common.video import open_source
 
 NUM_UNTIMED = 2

@@ -185,6 +185,62 @@ def test_several_processes_give_the_same_results(videos, one_thread):
     assert done.stdout.count("results in") == 1
 
 
+def stop_at(monkeypatch, name):
+    """An evaluation that ends like one that is killed, when the video begins."""
+    frames = evaluate_module._frames
+
+    def stopping(chosen, video, *rest):
+        if video.name == name:
+            raise KeyboardInterrupt
+        return frames(chosen, video, *rest)
+
+    monkeypatch.setattr(evaluate_module, "_frames", stopping)
+
+
+def test_an_interrupted_run_goes_on_after_the_last_finished_video(
+    videos, one_thread, monkeypatch, capsys
+):
+    run(videos)
+    names, folder = names_of(videos), videos.parent / "out" / "eval_results"
+    straight = (folder / "results.json").read_text()
+    (folder / "results.json").unlink()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at(patch, names[2])
+        run(videos)
+    assert (folder / "results.finished.jsonl").exists()
+    assert not (folder / "results.json").exists()
+    with monkeypatch.context() as patch:
+        stop_at(patch, names[0])
+        assert run(videos) == 0
+        out = capsys.readouterr().out
+        assert "2 video(s) were finished by an interrupted run and are kept" in out
+        assert files_in(folder) == ["results.json", "results.zip"]
+        assert (folder / "results.json").read_text() == straight
+
+
+def test_images_of_an_interrupted_run_are_kept(images, one_thread, monkeypatch):
+    words = [*COCO, "SOLVER.BATCH_SIZE", 2]
+    file = weights(config(images, *words), images.parent / "tiny.pth")
+    words = words_of(images, *words, "MODEL.WEIGHTS", file)
+    eval_command.main(words)
+    results = images.parent / "out" / "eval_results" / "results.json"
+    straight = results.read_text()
+    batches, sizes = evaluate_module._batches, []
+
+    def second_fails(chosen, parts):
+        sizes.append(len(parts))
+        for n, batch in enumerate(batches(chosen, parts)):
+            if n == 1 and len(parts) == 3:
+                raise KeyboardInterrupt
+            yield batch
+
+    monkeypatch.setattr(evaluate_module, "_batches", second_fails)
+    with pytest.raises(KeyboardInterrupt):
+        eval_command.main(words)
+    assert eval_command.main(words) == 0
+    assert sizes == [3, 2] and results.read_text() == straight
+
+
 @pytest.mark.parametrize("masks", [True, False])
 def test_results_and_scores_of_images(images, one_thread, capsys, masks):
     words = [*COCO, "MODEL.MASK_ON", masks, *([] if masks else ["MODEL.LOSS.MASK_AUX_LOSS", "[]"])]

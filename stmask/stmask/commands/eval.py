@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import random
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -21,7 +20,6 @@ from stmask.commands.eval_play import artist_of, play
 from stmask.commands.flags import say, warn_inert
 from stmask.config import Config, get_config, get_dataset
 from stmask.evaluate import OnFrame, Plan, Stats, evaluate
-from stmask.finished import FinishedVideos
 from stmask.inference.postprocess import FrameResult
 from stmask.inference.predictor import Predictor
 from stmask.outputs.web import WebWriter
@@ -33,6 +31,7 @@ from vidseg_common.datasets.annotations import Video
 from vidseg_common.download import sha256_of
 from vidseg_common.errors import UserError
 from vidseg_common.files import OutputLock, check_writable
+from vidseg_common.finished import open_finished
 from vidseg_common.video import BackgroundWriter
 
 __all__ = ["build_parser", "main"]
@@ -128,8 +127,9 @@ def _run_set(args: argparse.Namespace, model: Model, predictor: Predictor, timer
         # Pictures and the viewer's file need every frame.
         finished = None
         if results is not None and not watchers:
+            kept = results.with_suffix(".finished.jsonl")
             settings = _settings(args, model, predictor, chosen)
-            finished = stack.enter_context(_finished(results, settings))
+            finished = stack.enter_context(open_finished(kept, settings))
         plan = Plan(
             chosen,
             max_images=args.max_images if args.max_images > 0 else None,
@@ -149,7 +149,7 @@ def _settings(
     args: argparse.Namespace, model: Model, predictor: Predictor, chosen: EvalSet
 ) -> dict[str, Any]:
     """What the results of a video depend on."""
-    settings = {
+    return {
         "weights": sha256_of(model.path),
         "annotations": sha256_of(chosen.file),
         "images": str(chosen.images.resolve()),
@@ -158,19 +158,6 @@ def _settings(
         "precision": args.precision,
         "device": predictor.device.type,
     }
-    # As they are when they are read back.
-    return dict(json.loads(json.dumps(settings)))
-
-
-def _finished(results: Path, settings: dict[str, Any]) -> FinishedVideos:
-    """The videos that an interrupted run has finished; none where its settings were others."""
-    finished = FinishedVideos(results.with_suffix(".finished.jsonl"), settings)
-    if finished.changed:
-        changed = ", ".join(finished.changed)
-        say(f"{finished.path}: is of an interrupted run with other {changed}, and begun anew")
-    elif len(finished):
-        say(f"{len(finished)} video(s) were finished by an interrupted run and are kept")
-    return finished
 
 
 def _watchers(

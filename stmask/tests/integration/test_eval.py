@@ -11,11 +11,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from stmask import evaluate as evaluate_module
 from stmask.commands import eval as eval_command
-from stmask.finished import FinishedVideos
 from stmask.outputs.drawing import color_of
 from stmask.scoring import SCALARS
 from vidseg_common import rle
 from vidseg_common.errors import CheckpointError, ConfigError, DatasetError, UserError, VideoError
+from vidseg_common.finished import FinishedVideos
 from vidseg_common.video import read_image, write_image
 
 ROOT = Path(__file__).parents[2]

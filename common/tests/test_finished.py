@@ -2,7 +2,7 @@
 
 import pytest
 
-from stmask.finished import FinishedVideos
+from vidseg_common.finished import FinishedVideos
 
 SETTINGS = {"weights": "abc", "sizes": [1, 2]}
 ENTRIES = [{"video_id": 4, "score": 0.5, "segmentations": [None, {"size": [1, 2], "counts": "x"}]}]

@@ -8,6 +8,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from vidseg_common.commands.common import say
+
+
+def open_finished(path: Path, settings: Mapping[str, Any]) -> FinishedVideos:
+    """Opens the file of a run and tells what an interrupted one has left in it.
+
+    Args:
+        path: of the file; its folder exists.
+        settings: what the results depend on; all that is not of JSON goes by its text.
+    """
+    # As they are when they are read back.
+    finished = FinishedVideos(path, json.loads(json.dumps(settings, default=str)))
+    if finished.changed:
+        changed = ", ".join(finished.changed)
+        say(f"{path}: is of an interrupted run with other {changed}, and begun anew")
+    elif len(finished):
+        say(f"{len(finished)} video(s) were finished by an interrupted run and are kept")
+    return finished
+
 
 class FinishedVideos:
     """What the submission holds about finished videos, one a line; a context manager.
