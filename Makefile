@@ -249,3 +249,36 @@ slurm-train-devis:  ## Submit a training [CFG=devis_R_50_YT-21 OUT=folder SBATCH
 
 slurm-train-vatrack:  ## Submit a training [CONFIG=QDbasedVATrack_SAILVOScut BACKBONE=r50 OUT=folder SBATCH="--nodes=2" ARGS=...]
 	sbatch $(SBATCH) vatrack/slurm/train.sbatch
+
+.PHONY: slurm-eval-stcn slurm-eval-stemseg slurm-eval-stmask slurm-eval-devis slurm-eval-vatrack
+.PHONY: slurm-predict-stcn slurm-predict-stemseg slurm-predict-stmask slurm-predict-devis slurm-predict-vatrack
+
+slurm-eval-stcn:  ## Submit an evaluation in shards and its merge [SHARDS=8 DATASET=davis2017 OUT=folder SBATCH=... ARGS=...]
+	common/slurm/submit_array.sh stcn/slurm/eval_array.sbatch
+
+slurm-eval-stemseg:  ## Submit an evaluation in shards and its merge [SHARDS=8 DATASET=davis MODEL=davis.pth OUT=folder SBATCH=... ARGS=...]
+	common/slurm/submit_array.sh stemseg/slurm/eval_array.sbatch
+
+slurm-eval-stmask:  ## Submit an evaluation in shards and its merge [SHARDS=8 MODEL=weights/x.pth OUT=results.json SBATCH=... ARGS=...]
+	common/slurm/submit_array.sh stmask/slurm/eval_array.sbatch
+
+slurm-eval-devis:  ## Submit an evaluation in shards and its merge [SHARDS=8 CFG=devis_R_50_YT-21 MODEL=weights/x.pth OUT=folder SBATCH=... ARGS=...]
+	common/slurm/submit_array.sh devis/slurm/eval_array.sbatch
+
+slurm-eval-vatrack:  ## Submit an evaluation in shards and its merge [SHARDS=8 CONFIG=QDbasedVATrack_SAILVOScut MODEL=weights/x.pth OUT=results.pkl SBATCH=... ARGS=...]
+	common/slurm/submit_array.sh vatrack/slurm/eval_array.sbatch
+
+slurm-predict-stcn:  ## Submit own videos in shards and their merge [SHARDS=8 VIDEO=folder MASK=folder OUT=folder SBATCH=... ARGS=...]
+	common/slurm/submit_array.sh stcn/slurm/predict_array.sbatch
+
+slurm-predict-stemseg:  ## Submit own videos in shards and their merge [SHARDS=8 VIDEO=folder MODEL=weights.pth OUT=folder SBATCH=... ARGS=...]
+	common/slurm/submit_array.sh stemseg/slurm/predict_array.sbatch
+
+slurm-predict-stmask:  ## Submit own videos in shards and their merge [SHARDS=8 VIDEO=folder MODEL=weights.pth OUT=folder SBATCH=... ARGS=...]
+	common/slurm/submit_array.sh stmask/slurm/predict_array.sbatch
+
+slurm-predict-devis:  ## Submit own videos in shards and their merge [SHARDS=8 VIDEO=folder MODEL=weights.pth OUT=folder SBATCH=... ARGS=...]
+	common/slurm/submit_array.sh devis/slurm/predict_array.sbatch
+
+slurm-predict-vatrack:  ## Submit own videos in shards and their merge [SHARDS=8 VIDEO=folder MODEL=weights.pth OUT=folder SBATCH=... ARGS=...]
+	common/slurm/submit_array.sh vatrack/slurm/predict_array.sbatch
