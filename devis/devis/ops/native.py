@@ -11,9 +11,12 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +41,23 @@ _INSTRUCTIONS = {
 def compiler_flags() -> list[str]:
     """Flags that decide the code; they are part of the name of what is built."""
     capability = torch.backends.cpu.get_cpu_capability()
-    flags = ["-O3", "-std=c++20", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
+    flags = ["-O3", "-std=c++20", "-fPIC", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
+    flags.append(f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}")
     return flags + _INSTRUCTIONS.get(capability, [])
+
+
+def compiler() -> list[str]:
+    """The command of the C++ compiler: that of the environment variable CXX, else a usual one.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    if command := shlex.split(os.environ.get("CXX", "")):
+        return command
+    for name in ("c++", "g++", "clang++"):
+        if found := shutil.which(name):
+            return [found]
+    raise RuntimeError("no C++ compiler: none of c++, g++ and clang++ is installed")
 
 
 def library_path() -> Path:
@@ -64,21 +82,31 @@ def build() -> Path:
     path = library_path()
     if path.exists():
         return path
-    from torch.utils import cpp_extension  # imports setuptools, which only a build needs
-
+    command, torch_folder = compiler(), Path(torch.__file__).parent
     path.parent.mkdir(parents=True, exist_ok=True)
     _LOG.info("building %s (once, takes about half a minute)", path)
+    includes = [torch_folder / "include", torch_folder / "include/torch/csrc/api/include"]
+    flags = [*compiler_flags(), *(f"-isystem{folder}" for folder in includes)]
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        cpp_extension.load(
-            name=path.stem,
-            sources=[str(source) for source in SOURCES],
-            extra_cflags=compiler_flags(),
-            extra_ldflags=["-fopenmp"],
-            build_directory=folder,
-            is_python_module=False,
-        )
-        shutil.move(Path(folder) / path.name, path)
+        objects = [Path(folder) / f"{source.stem}.o" for source in SOURCES]
+        with ThreadPoolExecutor(len(SOURCES)) as pool:
+            steps = [
+                [*command, *flags, "-c", str(source), "-o", str(made)]
+                for source, made in zip(SOURCES, objects, strict=True)
+            ]
+            for done in [pool.submit(_run, step) for step in steps]:
+                done.result()
+        made = Path(folder) / path.name
+        libraries = [f"-L{torch_folder / 'lib'}", "-lc10", "-ltorch_cpu", "-ltorch"]
+        _run([*command, "-shared", "-fopenmp", *map(str, objects), *libraries, "-o", str(made)])
+        made.replace(path)
     return path
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} failed:\n{done.stderr}")
 
 
 @functools.cache
