@@ -1,21 +1,18 @@
 """Speed of VATrack's inference by stages: `make bench-vatrack [ARGS=...]`.
 
 Sections: paste (amodal and visible masks of a frame, against a whole picture for each), tracker
-(200 tracks and 100 detections) and frames (whole frames of a synthetic video by the plain path and
-by ours, how far results agree, and the same in bfloat16). Weights are those of the recorded cases:
-they have the shapes of the released models but are not trained. With the published thresholds they
-give 100 detections in every frame, as released models nearly always do. Plain path and ours take
-turns and the fastest frame of each counts, so that other work on the machine falls on both.
+(200 tracks and 100 detections), frames (whole frames of a synthetic video by the plain path and
+by ours, how far results agree, and the same in bfloat16) and memory (a long video). Weights are
+those of the recorded cases: they have the shapes of the released models but are not trained. With
+the published thresholds they give 100 detections in every frame, as released models nearly always
+do. Plain path and ours take turns and the fastest frame of each counts, so that other work on the
+machine falls on both.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import os
-import platform
-import resource
 import sys
 import tempfile
 import time
@@ -26,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sections import Row, Section, add_section_flags, resident_mb, run_sections
 from timings import time_forms
 from torchvision.ops import box_iou
 from vatrack_plain import PlainPredictor, plain_paste
@@ -37,15 +35,12 @@ from vatrack.model import VATrackNet
 from vatrack.parity import RECORDS
 from vatrack.parity_kit import Kit
 from vidseg_common import rle
-from vidseg_common.allocator import keep_freed_memory
 from vidseg_common.config import ArgumentParser
 from vidseg_common.errors import run_cli
-from vidseg_common.files import write_json
 from vidseg_common.synthetic import generate_video
 
 RESULTS = Path(__file__).parent / "results" / "vatrack.json"
 VARIANTS = ("qdtrack_r50", "vatrack_r50", "vatrack2bbox_r50")
-Row = dict[str, Any]
 
 
 def load(variant: str) -> VATrackNet:
@@ -167,6 +162,7 @@ def bench_frames(args: argparse.Namespace) -> list[Row]:
         for name, run in runs.items():
             row = {
                 "variant": variant,
+                "size": f"{height}x{width}",
                 "engine": name,
                 "seconds": run.seconds,
                 "ratio": runs["plain"].seconds / run.seconds,
@@ -177,7 +173,6 @@ def bench_frames(args: argparse.Namespace) -> list[Row]:
                 "stages": run.stages,
             }
             rows.append(row)
-            show_row(row)
     return rows
 
 
@@ -210,54 +205,49 @@ def agreement(results: list[FrameResult], others: list[FrameResult]) -> Row:
     }
 
 
-def show_row(row: Row) -> None:
-    """Prints a row; stages in milliseconds."""
-    flat = {k: v for k, v in row.items() if k != "stages"}
-    flat |= {k: 1000 * v for k, v in row.get("stages", {}).items()}
-    cells = (f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in flat.items())
-    print("  " + "  ".join(cells), flush=True)
+def bench_memory(args: argparse.Namespace) -> list[Row]:
+    """Resident memory over a long video of small frames."""
+    settings = InferenceSettings(img_scale=(160, 96), nms_pre=100, max_num=100, max_per_img=10)
+    predictor = Predictor(load("vatrack2bbox_r50"), settings)
+    clip = list(generate_video(1, 50, 96, 160, 5).frames)
+    resident, tracks = [], 0
+    for t in range(args.long):
+        tracks += len(predictor.step(clip[t % len(clip)]))
+        resident.append(resident_mb())
+    warm = args.long // 5
+    slope = np.polyfit(np.arange(warm, args.long), resident[warm:], 1)[0]
+    return [
+        {
+            "frames": args.long,
+            "tracks_per_frame": tracks / args.long,
+            "numbers_given": predictor.tracker.state.num_tracklets,
+            "rss_warm_mb": resident[warm],
+            "rss_end_mb": resident[-1],
+            "slope_mb_per_100_frames": 100 * float(slope),
+        }
+    ]
 
 
-SECTIONS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
+SECTIONS: dict[str, Section] = {
     "paste": bench_paste,
     "tracker": bench_tracker,
     "frames": bench_frames,
+    "memory": bench_memory,
 }
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point."""
+    argv = sys.argv[1:] if argv is None else argv
     parser = ArgumentParser("bench_vatrack.py", description=__doc__)
     add = parser.add_argument
     add("--size", type=int, nargs=2, default=[720, 1280], help="height and width of frames")
     add("--frames", type=int, default=4, help="frames of the video, one of which only warms up")
+    add("--long", type=int, default=1000, help="frames of the section on memory")
     add("--variants", nargs="+", default=list(VARIANTS), help="models of the section on frames")
-    add("--repeat", type=int, default=3, help="rounds of which the fastest counts")
-    add("--threads", type=int, default=2, help="threads of PyTorch")
-    add("--only", nargs="+", choices=list(SECTIONS), help="sections to run; the rest is kept")
-    add("--out", type=Path, default=RESULTS, help="recorded results")
-    args = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    torch.set_num_threads(args.threads)
-    keep_freed_memory()
-    known = args.out.is_file() and args.only
-    result: dict[str, Any] = json.loads(args.out.read_text()) if known else {}
-    result |= {
-        "machine": f"{platform.processor() or platform.machine()}, {args.threads} threads",
-        "torch": torch.__version__,
-        "size": f"{args.size[0]}x{args.size[1]}",
-    }
-    for name in args.only or SECTIONS:
-        print(name)
-        load_before = os.getloadavg()[0]
-        result[name] = SECTIONS[name](args)
-        for row in result[name] if name != "frames" else ():
-            show_row(row)
-        result.setdefault("load_average", {})[name] = [load_before, os.getloadavg()[0]]
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        result.setdefault("peak_rss_mb", {})[name] = peak
-        write_json(args.out, result)
-    print(f"written to {args.out}")
-    return 0
+    add_section_flags(parser, SECTIONS, RESULTS)
+    args = parser.parse_args(argv)
+    return run_sections(__file__, argv, args, SECTIONS)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import torch.nn.functional as F
 from torchvision.ops import nms, roi_align
 
 from vatrack.model.nms import batched_nms, multiclass_nms
+from vatrack.ops.fused import FusedConv, FusedLinear
+from vatrack.ops.mosaic import Mosaic
 from vatrack.ops.roi_gather import gather_regions
 from vatrack.ops.winograd import WinogradConv
 
@@ -19,6 +21,50 @@ def test_winograd_is_the_convolution(shape):
     shown = WinogradConv(weight, None)(x, relu=True)
     wanted = F.conv2d(x.double(), weight.double(), padding=1).relu()
     assert (shown - wanted).abs().max() < 2e-4 * wanted.std()
+
+
+@pytest.mark.parametrize(("count", "side"), [(1, 7), (7, 7), (9, 14), (12, 14)])
+def test_regions_on_a_mosaic_do_not_see_each_other(count, side):
+    torch.manual_seed(0)
+    regions = torch.randn(count, side * side, 8)
+    mosaic = Mosaic(regions)
+    wanted = regions.transpose(1, 2).unflatten(2, (side, side)).double()
+    for relu in (True, False):
+        weight, bias = torch.randn(8, 8, 3, 3) / 8, torch.randn(8)
+        wanted = F.conv2d(wanted, weight.double(), bias.double(), padding=1)
+        wanted = wanted.relu() if relu else wanted
+        mosaic.convolve(WinogradConv(weight, bias), relu=relu)
+    got = mosaic.get().transpose(1, 2).unflatten(2, (side, side))
+    assert (got - wanted).abs().max() < 2e-4 * wanted.std()
+    mosaic.put(regions)
+    assert torch.equal(mosaic.get(), regions)
+
+
+@pytest.mark.parametrize("can_fuse", [True, False])
+@pytest.mark.parametrize(("kernel", "stride", "groups"), [(3, 1, 1), (1, 2, 1), (3, 2, 4)])
+def test_fused_convolutions(kernel, stride, groups, can_fuse):
+    torch.manual_seed(0)
+    weight, bias = torch.randn(12, 8 // groups, kernel, kernel), torch.randn(12)
+    conv = FusedConv(weight, bias, stride, groups, num_sizes=1)
+    conv.can_fuse = conv.can_fuse and can_fuse
+    for size in (9, 5, 9):
+        x = torch.randn(2, 8, size, size).contiguous(memory_format=torch.channels_last)
+        wanted = F.conv2d(x, weight, bias, stride, kernel // 2, groups=groups)
+        add = torch.randn_like(wanted)
+        torch.testing.assert_close(conv(x), wanted, atol=1e-4, rtol=1e-4)
+        got = conv(x, add=add, relu=True)
+        torch.testing.assert_close(got, (wanted + add).relu(), atol=1e-4, rtol=1e-4)
+
+
+def test_fused_linear_layers():
+    torch.manual_seed(0)
+    weight, bias = torch.randn(12, 8), torch.randn(12)
+    layer = FusedLinear(weight, bias)
+    for count in (5, 0, 3):
+        x = torch.randn(count, 8)
+        wanted = F.linear(x, weight, bias)
+        torch.testing.assert_close(layer(x), wanted, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(layer(x, relu=True), wanted.relu(), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [7, 14])

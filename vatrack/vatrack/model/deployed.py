@@ -1,7 +1,8 @@
 """The network as it runs in inference: the same function in less work (spec 10).
 
 - Norms of the backbone are folded into its convolutions; maps are stored channels last.
-- On a CPU, features of regions are gathered with all threads, channels last.
+- On a CPU, convolutions are packed ahead with the sum and the ReLU inside, or computed by tiles,
+  those of regions side by side on one map; features of regions are gathered with all threads.
 - Masks are computed for the class asked for only, from features that both kinds of masks share.
 
 Letters: B images, n regions, S side of their features, C channels, K classes, E embedding, h and w
@@ -15,7 +16,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vatrack.model.deployed_backbone import DeployedFPN, DeployedResNet, PlainConv
@@ -23,7 +23,10 @@ from vatrack.model.heads import BoxHead, MaskHead, TrackHead
 from vatrack.model.network import VATrackNet
 from vatrack.model.roi import NUM_LEVELS, roi_features, roi_levels, to_rois
 from vatrack.model.rpn import RPNHead
+from vatrack.ops.fused import FusedLinear
+from vatrack.ops.mosaic import Mosaic
 from vatrack.ops.roi_gather import gather_regions
+from vatrack.ops.winograd import WinogradConv
 
 #: Name of a part to a context in which it runs.
 Timer = Callable[[str], AbstractContextManager[object]]
@@ -136,17 +139,28 @@ def _as_map(features: Tensor) -> Tensor:
     return features.unflatten(1, (side, side)).permute(0, 3, 1, 2)
 
 
-def _linear(fc: nn.Linear, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    return fc.weight.detach().to(dtype), fc.bias.detach().to(dtype)
+def _as_rows(x: Tensor) -> Tensor:
+    """Maps (n, C, S, S) as rows (n, S*S, C)."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
 
 
-def _hidden_layers(
-    fcs: nn.ModuleList, num_cells: int, dtype: torch.dtype
-) -> list[tuple[Tensor, Tensor]]:
+def _by_tiles(convs: Sequence[PlainConv], features: Tensor) -> list[WinogradConv]:
+    """The layers in the form for a mosaic of rows (n, S*S, C); none where that is slower."""
+    forms = [conv.by_tiles(features.shape[0] * features.shape[1]) for conv in convs]
+    known = [form for form in forms if form is not None]
+    return known if len(known) == len(forms) else []
+
+
+def _linear(fc: nn.Linear, dtype: torch.dtype) -> FusedLinear:
+    return FusedLinear(fc.weight.detach().to(dtype), fc.bias.detach().to(dtype))
+
+
+def _hidden_layers(fcs: nn.ModuleList, num_cells: int, dtype: torch.dtype) -> list[FusedLinear]:
     """Layers of which the first takes flattened maps (C, S, S), here rows (S*S, C)."""
-    (weight, bias), *others = (_linear(fc, dtype) for fc in fcs if isinstance(fc, nn.Linear))
-    by_cell = weight.unflatten(1, (-1, num_cells)).transpose(1, 2).flatten(1)
-    return [(by_cell.contiguous(), bias), *others]
+    first, *others = (fc for fc in fcs if isinstance(fc, nn.Linear))
+    by_cell = first.weight.detach().unflatten(1, (-1, num_cells)).transpose(1, 2).flatten(1)
+    layer = FusedLinear(by_cell.to(dtype), first.bias.detach().to(dtype))
+    return [layer, *(_linear(fc, dtype) for fc in others)]
 
 
 class _RPN:
@@ -179,8 +193,8 @@ class _Boxes:
     def __call__(self, features: Tensor) -> tuple[Tensor, Tensor]:
         x = features.flatten(1)
         for layer in self.layers:
-            x = F.linear(x, *layer).relu_()
-        logits, deltas = (F.linear(x.float(), *layer) for layer in self.outputs)
+            x = layer(x, relu=True)
+        logits, deltas = (layer(x.float()) for layer in self.outputs)
         return logits, deltas
 
 
@@ -191,7 +205,7 @@ class _Masks:
         self.convs = [PlainConv.of(layer.conv, dtype) for layer in head.convs]  # type: ignore[arg-type]
         up = head.upsample
         # A transposed convolution of stride 2 and kernel 2 is a product for each of four places.
-        self.up = (
+        self.up = FusedLinear(
             up.weight.detach().permute(2, 3, 1, 0).flatten(0, 2).to(dtype),  # 2*2*C, C
             up.bias.detach().repeat(4).to(dtype) if up.bias is not None else None,
         )
@@ -202,15 +216,25 @@ class _Masks:
     def __call__(self, features: Tensor, labels: Tensor) -> Tensor:
         n, cells, channels = features.shape
         side = round(cells**0.5)
-        x = _as_map(features)
-        for conv in self.convs:
-            x = conv(x, relu=True)
-        rows = x.permute(0, 2, 3, 1).reshape(n * cells, channels)
-        large = F.linear(rows, *self.up).relu_().view(n, cells * 4, channels)
+        rows = self._convolved(features).reshape(n * cells, channels)
+        large = self.up(rows, relu=True).view(n, cells * 4, channels)
         of_class = self.weight[labels].to(large.dtype)
         logits = torch.bmm(large, of_class[:, :, None]).float().view(n, side, side, 2, 2)
         logits = logits.transpose(2, 3).reshape(n, 2 * side, 2 * side)
         return logits + self.bias[labels][:, None, None]
+
+    def _convolved(self, features: Tensor) -> Tensor:
+        """Rows (n, S*S, C) after the convolutions."""
+        tiled = _by_tiles(self.convs, features)
+        if not tiled:
+            x = _as_map(features)
+            for conv in self.convs:
+                x = conv(x, relu=True)
+            return _as_rows(x)
+        mosaic = Mosaic(features)
+        for by_tiles in tiled:
+            mosaic.convolve(by_tiles, relu=True)
+        return mosaic.get()
 
 
 class _Embeddings:
@@ -222,11 +246,23 @@ class _Embeddings:
         self.output = _linear(head.fc_embed, torch.float32)
 
     def __call__(self, features: Tensor) -> Tensor:
-        x = _as_map(features)
-        for conv, norm in self.layers:
-            assert isinstance(norm, nn.GroupNorm)
-            x = norm(conv(x).float()).relu_().to(x.dtype)
-        x = x.permute(0, 2, 3, 1).flatten(1)
+        x = self._convolved(features).flatten(1)
         for fc in self.fcs:
-            x = F.linear(x, *fc).relu_()
-        return F.linear(x.float(), *self.output)
+            x = fc(x, relu=True)
+        return self.output(x.float())
+
+    def _convolved(self, features: Tensor) -> Tensor:
+        """Rows (n, S*S, C) after the convolutions and their norms."""
+        tiled = _by_tiles([conv for conv, _ in self.layers], features)
+        mosaic = Mosaic(features) if tiled else None
+        for i, (conv, norm) in enumerate(self.layers):
+            assert isinstance(norm, nn.GroupNorm)
+            if mosaic is None:
+                x = conv(_as_map(features))
+            else:
+                if i:
+                    mosaic.put(features)
+                mosaic.convolve(tiled[i], relu=False)
+                x = _as_map(mosaic.get())
+            features = _as_rows(norm(x.float()).relu_().to(x.dtype))
+        return features

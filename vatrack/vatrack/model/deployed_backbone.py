@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vatrack.model.fpn import FPN
 from vatrack.model.layers import Conv
 from vatrack.model.resnet import Bottleneck, ResNet
+from vatrack.ops.fused import FusedConv
 from vatrack.ops.winograd import WinogradConv
 
 #: Pixels of a batch and channels from which on a 3x3 convolution is faster in Winograd's form.
@@ -31,14 +32,11 @@ class PlainConv:
     def __init__(
         self, weight: Tensor, bias: Tensor | None, stride: int = 1, groups: int = 1
     ) -> None:
-        self.weight = weight.detach().contiguous(memory_format=torch.channels_last)
-        self.bias = None if bias is None else bias.detach()
-        self.stride, self.groups = stride, groups
-        self.padding = weight.shape[2] // 2
-        self.by_tiles: WinogradConv | None = None
+        self.direct = FusedConv(weight, bias, stride, groups)
+        self._by_tiles: WinogradConv | None = None
         plain = (weight.device.type, weight.dtype, groups, stride) == ("cpu", torch.float32, 1, 1)
         if plain and weight.shape[2] == 3 and min(weight.shape[:2]) >= WINOGRAD_CHANNELS:
-            self.by_tiles = WinogradConv(weight, self.bias)
+            self._by_tiles = WinogradConv(weight, bias)
 
     @classmethod
     def of(cls, conv: nn.Conv2d, dtype: torch.dtype) -> PlainConv:
@@ -56,15 +54,16 @@ class PlainConv:
         weight = conv.weight.double() * scale[:, None, None, None]
         return cls(weight.to(dtype), bias.to(dtype), conv.stride[0], conv.groups)
 
+    def by_tiles(self, num_pixels: int) -> WinogradConv | None:
+        """The form that is faster for so many pixels of all maps; None: the direct one."""
+        return self._by_tiles if num_pixels >= WINOGRAD_PIXELS else None
+
     def __call__(self, x: Tensor, *, add: Tensor | None = None, relu: bool = False) -> Tensor:
         """(B, Cin, h, w) to relu(conv(x) + add), channels last in memory."""
-        pixels = x.shape[0] * x.shape[2] * x.shape[3]
-        if self.by_tiles is not None and add is None and pixels >= WINOGRAD_PIXELS:
-            return self.by_tiles(x, relu=relu)
-        y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, groups=self.groups)
-        if add is not None:
-            y += add
-        return y.relu_() if relu else y
+        by_tiles = self.by_tiles(x.numel() // x.shape[1])
+        if by_tiles is None or add is not None:
+            return self.direct(x, add=add, relu=relu)
+        return by_tiles(x, relu=relu)
 
 
 class _Block:
