@@ -251,7 +251,7 @@ def clip_row(model: str, engine: str, run: ClipRun, plain: ClipRun) -> Row:
     union = (mine | theirs).sum()
     return {
         "model": model,
-        "masks": run.masks.shape[0] * run.masks.shape[1],
+        "num_masks": run.masks.shape[0] * run.masks.shape[1],
         "engine": engine,
         "seconds": run.seconds,
         "ratio": plain.seconds / run.seconds,

@@ -6,10 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from records import Records
-from table_text import NOT_MEASURED, learnt, sentence, table
+from table_text import NOT_MEASURED, learnt, parity_table, sentence, table
 
 Row = dict[str, Any]
 STAGES = ("backbone", "encoder", "decoder", "masks")
+
+
+def parity(records: Records) -> str:
+    """Worst error of every parity case."""
+    return parity_table(records.devis_parity)
 
 
 def overfit(records: Records) -> str:
@@ -123,6 +128,7 @@ def precision(records: Records) -> str:
 
 
 TABLES: dict[str, Callable[[Records], str]] = {
+    "devis-parity": parity,
     "devis-overfit": overfit,
     "devis-machine": machine,
     "devis-operator": operator,

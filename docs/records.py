@@ -25,6 +25,7 @@ class Records:
         self.stmask_parity = self._read(f"{RESULTS}/stmask_parity.json")
         self.stmask_overfit = self._read(f"{RESULTS}/stmask_overfit.json")
         self.devis = self._read(f"{RESULTS}/devis.json")
+        self.devis_parity = self._read(f"{RESULTS}/devis_parity.json")
         self.devis_overfit = self._read(f"{RESULTS}/devis_overfit.json")
         self.jf = self._read(f"{RESULTS}/jf.json")
         self.video_ap = self._read(f"{RESULTS}/video_ap.json")

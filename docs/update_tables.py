@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (
     *("README.md", "CONTRIBUTING.md", "stcn/README.md", "docs/stcn.md", "docs/data.md"),
     *("stemseg/README.md", "docs/stemseg.md", "docs/formats.md", "docs/metrics.md"),
-    *("stmask/README.md", "docs/stmask.md", "devis/README.md"),
+    *("stmask/README.md", "docs/stmask.md", "devis/README.md", "docs/devis.md"),
 )
 CURVE = "docs/images/demo-training.svg"
 MARKED = re.compile(r"(<!-- table:([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -283,7 +283,9 @@ def generate(root: Path) -> dict[Path, str]:
 
 def record_parity(root: Path) -> None:
     """Runs every case of the repository's parity kits and keeps their numbers."""
-    kits = {"stcn": "parity.json", "stemseg": "stemseg_parity.json", "stmask": "stmask_parity.json"}
+    kits = {"stcn": "parity.json"} | {
+        method: f"{method}_parity.json" for method in ("stemseg", "stmask", "devis")
+    }
     for method, name in kits.items():
         module = importlib.import_module(f"{method}.parity")
         lines: list[str] = []

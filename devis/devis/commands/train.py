@@ -91,6 +91,11 @@ def start_processes(cfg: Config, args: argparse.Namespace) -> distributed.DistIn
     os.environ["PYTHONHASHSEED"] = str(cfg.SEED)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:2")
     dist = distributed.setup(args.device, timeout_minutes=_TIMEOUT_MINUTES)
+    if args.deterministic and dist.device.type == "cuda":
+        raise UserError(
+            "--deterministic: on a GPU the gradients of deformable attention and convolutions have "
+            "no deterministic form; expected --device cpu with it"
+        )
     if dist.is_main and dist.world_size == 1:
         sys.stdout.write("Not using distributed mode\n")
     return dist

@@ -74,7 +74,7 @@ def add_training_flags(parser: ArgumentParser) -> None:
         action="store_true",
         help="compute parts of the forward pass twice: less memory, more time",
     )
-    add("--deterministic", action="store_true", help="the same numbers again in every run")
+    add("--deterministic", action="store_true", help="the same numbers in every run; not on GPUs")
 
 
 def parse(parser: ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
