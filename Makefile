@@ -38,10 +38,12 @@ demo: setup  ## Segment the built-in sample, or your own video [VIDEO=clip.mp4 M
 test: setup  ## Run every test [JOBS=2 ARGS="-k memory"]
 	$(RUN) -m pytest -n $(or $(JOBS),2) $(ARGS)
 
-lint: setup  ## Style, format and types
+lint: setup  ## Style, format and types, Dockerfiles and compose.yaml
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint docker/*.Dockerfile
+	$(BIN)/docker-compose -f docker/compose.yaml config --quiet
 
 format: setup  ## Rewrite the sources in the house format
 	$(BIN)/ruff check --fix .
@@ -232,7 +234,10 @@ bench-vatrack: setup  ## Measure speed, stage by stage [ARGS=...]
 
 # --- clusters -------------------------------------------------------------------------------------
 
-.PHONY: slurm-train-stcn slurm-train-stemseg slurm-train-stmask slurm-train-devis slurm-train-vatrack
+.PHONY: slurm-check slurm-train-stcn slurm-train-stemseg slurm-train-stmask slurm-train-devis slurm-train-vatrack
+
+slurm-check: setup  ## Run the cluster scripts on a SLURM that is installed and started for it, as root [ARGS=--may-skip]
+	$(RUN) tests/slurm/check.py $(ARGS)
 
 # Variables given to make reach the job: they are in the environment of sbatch.
 slurm-train-stcn:  ## Submit a training [STAGE=0 ID=name LOAD=weights.pth SBATCH="--nodes=2 --gpus-per-node=4" ARGS=...]
@@ -282,3 +287,34 @@ slurm-predict-devis:  ## Submit own videos in shards and their merge [SHARDS=8 V
 
 slurm-predict-vatrack:  ## Submit own videos in shards and their merge [SHARDS=8 VIDEO=folder MODEL=weights.pth OUT=folder SBATCH=... ARGS=...]
 	common/slurm/submit_array.sh vatrack/slurm/predict_array.sbatch
+
+# --- containers -----------------------------------------------------------------------------------
+
+DOCKER ?= docker
+TARGET ?= gpu
+comma := ,
+
+.PHONY: docker-stcn docker-stemseg docker-stmask docker-devis docker-vatrack docker-check
+
+# An argument is handed on only where it is given, so that each Dockerfile keeps its own pins.
+docker_build = $(DOCKER) build -f docker/$(1).Dockerfile --target $(TARGET) -t vidseg-$(1):$(TARGET) \
+	  $(foreach name,BASE BASE_CPU TORCH TORCHVISION TORCH_INDEX PIP_INDEX_URL,$(if $($(name)),--build-arg '$(name)=$($(name))')) \
+	  $(if $(PIP_CONF),--secret 'id=pip$(comma)src=$(PIP_CONF)') $(ARGS) .
+
+docker-stcn:  ## Build the image of STCN [TARGET=cpu BASE=image TORCH_INDEX=URL PIP_INDEX_URL=URL PIP_CONF=file DOCKER=podman ARGS=...]
+	$(call docker_build,stcn)
+
+docker-stemseg:  ## Build the image of STEm-Seg [as above]
+	$(call docker_build,stemseg)
+
+docker-stmask:  ## Build the image of STMask [as above]
+	$(call docker_build,stmask)
+
+docker-devis:  ## Build the image of DeVIS [as above]
+	$(call docker_build,devis)
+
+docker-vatrack:  ## Build the image of VATrack [as above]
+	$(call docker_build,vatrack)
+
+docker-check:  ## Build images without an engine and try them; needs Debian and root [METHODS=stcn TARGET=gpu ARGS=...]
+	$(PYTHON) docker/check.py --target $(TARGET) $(ARGS) $(METHODS)
