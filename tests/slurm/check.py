@@ -16,11 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cluster import Cluster, ImpossibleError, install
+from shards import check_shards
 from trainings import check_requeue, check_two_tasks
 
 CHECKS: dict[str, Callable[[Cluster, Path], str]] = {
     "training, two tasks": check_two_tasks,
     "training, stopped and queued again": check_requeue,
+    "evaluation, four shards and merge": check_shards,
 }
 
 
