@@ -9,9 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vidseg_common.datasets.json_write import write_list
 from vidseg_common.errors import UserError, VideoError
 from vidseg_common.own_videos import add_video_flags, find_videos, num_frames, predict_each
-from vidseg_common.sharding import PLAN_FILE, Sharding, Shards, sharding_of, split, take_file
+from vidseg_common.sharding import (
+    PLAN_FILE,
+    Sharding,
+    Shards,
+    merged_entries,
+    sharding_of,
+    split,
+    take_file,
+)
 from vidseg_common.video import write_image
 
 LENGTHS = st.dictionaries(st.text(max_size=3), st.integers(0, 300), max_size=30)
@@ -101,7 +110,7 @@ class TestShards:
         for index in range(2):
             with make(index).run() as folder:
                 assert folder == tmp_path / f"out_shards/{index}-of-2"
-                assert make(index).target(folder) == folder / "out"
+                assert make(index).target(folder) == folder / "results/out"
         parts = make().finished()
         assert [names for _, _, names in parts] == [["cat"], ["ant", "bee", "dog"]]
         assert [(i, path.name) for i, path, _ in parts] == [(0, "0-of-2"), (1, "1-of-2")]
@@ -148,6 +157,25 @@ class TestShards:
         message = str(make().fault(1, "there is no x.png"))
         assert message.startswith("shard 1: there is no x.png; remove ")
         assert message.endswith("1-of-2 and run it again with --num-shards 2 --shard 1")
+
+    def test_lists_are_merged_in_the_order_of_the_data(self, make):
+        def entries(names):
+            return [{"video": name, "n": n} for name in names for n in range(len(name) - 2)]
+
+        def merged():
+            return list(merged_entries(make(), "video", lambda folder: folder / "r.json"))
+
+        for index in range(2):
+            with make(index).run() as folder:
+                names = [name for name in make(index).names() if name != "bee"]
+                write_list(folder / "r.json", entries(names))
+        assert merged() == entries(["ant", "cat", "dog"])
+        write_list(folder / "r.json", entries(["dog", "ant"]))
+        with pytest.raises(UserError, match="shard 1: video ant stands in its results"):
+            merged()
+        (folder / "r.json").unlink()
+        with pytest.raises(UserError, match=r"shard 1: there is no .*r\.json"):
+            merged()
 
     def test_a_file_is_taken(self, tmp_path):
         (tmp_path / "a").write_text("x")

@@ -13,12 +13,14 @@ import contextlib
 import heapq
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from vidseg_common.commands.common import say
+from vidseg_common.datasets.json_stream import ROOT, iter_items
 from vidseg_common.errors import UserError, list_problems
 from vidseg_common.files import OutputLock, atomic_path, check_writable, write_json
 from vidseg_common.metrics.parallel import positive_int
@@ -120,6 +122,9 @@ class Shards:
         lengths: name of every sequence to its number of frames, in the order of the data.
         settings: what the results depend on; what does not matter when the shards are put together,
             such as the device, is left out.
+
+    Attributes:
+        order: the names of all sequences, as they were given.
     """
 
     def __init__(
@@ -136,6 +141,7 @@ class Shards:
         # "." and ".." have no name of their own to append to.
         self._target = target if target.name not in ("", "..") else target.resolve()
         self._base = self._target.with_name(f"{self._target.name}_shards")
+        self.order = list(lengths)
         self._names = split(lengths, sharding.count)
         self._head = {"method": method, "data": data, "num_shards": sharding.count}
         # As JSON gives it back: tuples become lists, paths text.
@@ -152,7 +158,8 @@ class Shards:
 
     def target(self, folder: Path) -> Path:
         """Where a shard writes its results in its folder, under the name of those of everything."""
-        return folder / self._target.name
+        # A folder of its own, as the shard and the run in it each lock theirs.
+        return folder / "results" / self._target.name
 
     @contextlib.contextmanager
     def run(self) -> Iterator[Path | None]:
@@ -177,7 +184,7 @@ class Shards:
                 yield None
                 return
             write_json(folder / PLAN_FILE, plan | {_FINISHED: False})
-            say(f"{title}: {len(names)} of {sum(map(len, self._names))} sequences")
+            say(f"{title}: {len(names)} of {len(self.order)} sequences")
             yield folder if names else None
             write_json(folder / PLAN_FILE, plan | {_FINISHED: True})
             say(f"{title} is finished; its results are in {folder}")
@@ -234,6 +241,41 @@ class _State:
 
     fault: str | None
     differs: bool = False
+
+
+def merged_entries(
+    shards: Shards, key: str, file: Callable[[Path], Path]
+) -> Iterator[dict[str, Any]]:
+    """Entries of the JSON lists of all shards, in the order of the data, in memory for one entry.
+
+    Args:
+        shards: each has the entries of a sequence together, sequences in order.
+        key: of an entry: the name of its sequence.
+        file: from the folder of a shard to its list.
+
+    Raises:
+        UserError: a shard is not finished, or its list is not what it should be.
+    """
+    streams = []
+    owner: dict[str, int] = {}
+    for index, folder, names in shards.finished():
+        path = file(folder)
+        if names and not path.is_file():
+            raise shards.fault(index, f"there is no {path}")
+        items = (entry for _, entry in iter_items(path, [ROOT])) if names else iter(())
+        streams.append(groupby(items, lambda entry: str(entry.get(key))))
+        owner |= dict.fromkeys(names, index)
+    heads = [next(stream, None) for stream in streams]
+    for name in shards.order:
+        index = owner[name]
+        head = heads[index]
+        # A sequence in which nothing was found has no entry.
+        if head is not None and head[0] == name:
+            yield from head[1]
+            heads[index] = next(streams[index], None)
+    for index, head in enumerate(heads):
+        if head is not None:
+            raise shards.fault(index, f"{key} {head[0]} stands in its results where it should not")
 
 
 def take_file(source: Path, target: Path) -> None:

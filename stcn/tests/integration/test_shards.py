@@ -35,7 +35,7 @@ def test_davis_in_shards_is_davis_at_once(tool, davis, tmp_path, weights):
     folder = tmp_path / "out_shards/1-of-2"
     plan = folder / "shard.json"
     plan.write_text(plan.read_text().replace('"finished": true', '"finished": false'))
-    shutil.rmtree(folder / "out/bee")
+    shutil.rmtree(folder / "results/out/bee")
     again = tool(eval_davis.main_2017, *words, *shard_words(2, 1))
     assert "1 videos were finished before" in again and "Total processed frames: 4" in again
     assert "is finished; remove" in tool(eval_davis.main_2017, *words, *shard_words(2, 1))
@@ -49,7 +49,7 @@ def test_davis_in_shards_is_davis_at_once(tool, davis, tmp_path, weights):
     assert "3 videos were finished before" in tool(eval_davis.main_2017, *words)
     with pytest.raises(UserError, match=r"of another run \(settings\.top was 20, now 3"):
         eval_davis.main_2017([*merge, "--model", str(weights), "--top", "3"])
-    (folder / "out/ant/00003.png").unlink()
+    (folder / "results/out/ant/00003.png").unlink()
     with pytest.raises(UserError, match=r"shard 1: there is no .*00003\.png; remove .*--shard 1"):
         eval_davis.main_2017([*merge, "--model", str(weights)])
 

@@ -13,7 +13,7 @@ import torch
 from stmask.checkpoint import load_network
 from stmask.config import Config, get_config
 from stmask.inference.predictor import Predictor
-from stmask.inference.settings import settings_of
+from stmask.inference.settings import InferenceSettings, settings_of
 from stmask.model.network import STMask
 from stmask.saved import KEYWORDS, find_saved
 from stmask.timers import Timers
@@ -91,22 +91,29 @@ def make_predictor(
         UserError: no such device.
     """
     device = select_device(args.device if getattr(args, "cuda", True) else "cpu")
-    chosen: dict[str, Any] = {
-        name: getattr(args, name)
-        for name in ("cross_class_nms", "fast_nms", "max_memory")
-        if getattr(args, name) is not None
-    }
-    # Results have the size of the frames, whatever a configuration of the training says.
-    settings = settings_of(
-        model.cfg,
-        preserve_aspect_ratio=True,
-        eval_mask_branch=with_masks and model.cfg.eval_mask_branch,
-        crop_masks=crop,
-        **chosen,
-    )
+    settings = inference_of(model, args, with_masks=with_masks, crop=crop)
     timers = Timers(device)
     predictor = Predictor(
         model.network.to(device), settings, device, _DTYPES[args.precision], timer=timers
     )
     timers.watch(predictor.network)
     return predictor, timers
+
+
+def inference_of(
+    model: Model, args: argparse.Namespace, *, with_masks: bool = True, crop: bool = True
+) -> InferenceSettings:
+    """The settings of that predictor."""
+    chosen: dict[str, Any] = {
+        name: getattr(args, name)
+        for name in ("cross_class_nms", "fast_nms", "max_memory")
+        if getattr(args, name) is not None
+    }
+    # Results have the size of the frames, whatever a configuration of the training says.
+    return settings_of(
+        model.cfg,
+        preserve_aspect_ratio=True,
+        eval_mask_branch=with_masks and model.cfg.eval_mask_branch,
+        crop_masks=crop,
+        **chosen,
+    )

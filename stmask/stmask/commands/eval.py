@@ -14,7 +14,7 @@ import numpy as np
 
 from stmask import scoring
 from stmask.benchmark_data import EvalSet, check_classes, evaluation_set, in_order, open_set
-from stmask.commands.common import Model, make_predictor, open_model
+from stmask.commands.common import Model, inference_of, make_predictor, open_model
 from stmask.commands.eval_flags import DEFAULT_MODEL, INERT, build_parser
 from stmask.commands.eval_play import artist_of, play
 from stmask.commands.flags import say, warn_inert
@@ -27,14 +27,20 @@ from stmask.saved import SavedName
 from stmask.timers import Timers
 from stmask.weights import config_name_of
 from vidseg_common.config import ArgumentParser
+from vidseg_common.conversion import select_positions
 from vidseg_common.datasets.annotations import Video
+from vidseg_common.datasets.json_write import write_list
 from vidseg_common.download import sha256_of
 from vidseg_common.errors import UserError
 from vidseg_common.files import OutputLock, check_writable
 from vidseg_common.finished import open_finished
+from vidseg_common.sharding import Shards, merged_entries, sharding_of
 from vidseg_common.video import BackgroundWriter
 
 __all__ = ["build_parser", "main"]
+
+#: Flags that name something else than a data set to run on.
+_SOURCES = ("image", "images", "video")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,19 +58,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.trained_model == DEFAULT_MODEL and not Path(DEFAULT_MODEL).exists():
         parser.error("--trained_model is missing: expected a checkpoint")
     model = open_model(args.trained_model, args.config, strict=not args.non_strict)
-    predictor, timers = make_predictor(
-        model, args, with_masks=not args.detect, crop=not args.no_crop
-    )
     if args.image or args.images or args.video:
-        return play(args, model, predictor)
-    return _run_set(args, model, predictor, timers)
+        return play(args, model, _predictor(args, model)[0])
+    return _run_set(args, model)
 
 
 def _check(parser: ArgumentParser, args: argparse.Namespace) -> None:
     """Leaves with one line where flags contradict each other."""
     if args.batch_size != 1:
         parser.error(f"--batch_size: the tracker takes frames one by one, got {args.batch_size}")
-    given = [f"--{name}" for name in ("image", "images", "video") if getattr(args, name)]
+    given = [f"--{name}" for name in _SOURCES if getattr(args, name)]
     if len(given) > 1:
         parser.error(f"{' and '.join(given)}: expected one of them")
     if args.use_train_sub and args.use_valid_sub:
@@ -75,6 +78,15 @@ def _check(parser: ArgumentParser, args: argparse.Namespace) -> None:
         parser.error("--detect finds no masks: it needs --display, --benchmark, or a source")
     if args.img_prefix and not args.ann_file:
         parser.error("--img_prefix goes with --ann_file")
+    if args.num_shards is not None:
+        # Shards have the results of whole videos, in one order, and nothing else.
+        foreign = (*_SOURCES, "display", "benchmark", "output_web_json", "only_calc_metrics")
+        wrong = [f"--{name}" for name in foreign if getattr(args, name)]
+        wrong += ["--max_images"] if args.max_images != -1 else []
+        wrong += ["--output_json=false"] if not args.output_json else []
+        wrong += ["--shuffle without --seed"] if args.shuffle and args.seed is None else []
+        if wrong:
+            parser.error(f"{wrong[0]} does not go with --num-shards")
 
 
 def _only_scores(args: argparse.Namespace) -> bool:
@@ -110,12 +122,56 @@ def _open_set(args: argparse.Namespace, cfg: Config) -> EvalSet:
     return evaluation_set(cfg, **{name: bool(value) for name, value in asked.items()})
 
 
-def _run_set(args: argparse.Namespace, model: Model, predictor: Predictor, timers: Timers) -> int:
+def _predictor(args: argparse.Namespace, model: Model) -> tuple[Predictor, Timers]:
+    return make_predictor(model, args, with_masks=not args.detect, crop=not args.no_crop)
+
+
+def _run_set(args: argparse.Namespace, model: Model) -> int:
+    """Runs and scores a data set, or one shard of it without a score, or merges and scores."""
     chosen = _open_set(args, model.cfg)
     check_classes(chosen, model.network.settings.num_classes)
     rng = random.Random(args.seed) if args.shuffle else None
     data = in_order(chosen.data, by_id=not args.no_sort, rng=rng)
     chosen = EvalSet(chosen.file, chosen.images, data)
+    sharding = sharding_of(args)
+    if sharding is None:
+        stats = _run(args, model, chosen)
+        if args.output_json and not args.display and not args.benchmark:
+            _score(args, chosen, args.mask_det_file, stats)
+        return 0
+    shards = Shards(
+        sharding,
+        args.mask_det_file,
+        method="stmask",
+        data=chosen.file.name,
+        lengths={str(video.id): video.num_frames for video in data.videos},
+        settings=_settings(args, model, chosen),
+    )
+    if sharding.is_merge:
+        _merge(args, chosen, shards)
+        return 0
+    with shards.run() as folder:
+        if folder is not None:
+            mine = set(shards.names())
+            places = [i for i, video in enumerate(data.videos) if str(video.id) in mine]
+            part = EvalSet(chosen.file, chosen.images, select_positions(data, places))
+            own = {**vars(args), "mask_det_file": shards.target(folder)}
+            _run(argparse.Namespace(**own), model, part)
+    return 0
+
+
+def _merge(args: argparse.Namespace, chosen: EvalSet, shards: Shards) -> None:
+    results = args.mask_det_file
+    entries = merged_entries(shards, "video_id", shards.target)
+    with OutputLock(check_writable(results.parent)):
+        write_list(results, entries)
+    say(f"results in {results}")
+    _score(args, chosen, results, Stats())
+
+
+def _run(args: argparse.Namespace, model: Model, chosen: EvalSet) -> Stats:
+    """Runs the videos of a data set, writes what the flags ask for and tells what came out."""
+    predictor, timers = _predictor(args, model)
     folder = args.mask_det_file.parent
     writes = args.output_json and not args.display and not args.benchmark
     results = args.mask_det_file if writes else None
@@ -128,7 +184,8 @@ def _run_set(args: argparse.Namespace, model: Model, predictor: Predictor, timer
         finished = None
         if results is not None and not watchers:
             kept = results.with_suffix(".finished.jsonl")
-            settings = _settings(args, model, predictor, chosen)
+            place = {"device": predictor.device.type, "images": str(chosen.images.resolve())}
+            settings = _settings(args, model, chosen) | place
             finished = stack.enter_context(open_finished(kept, settings))
         plan = Plan(
             chosen,
@@ -140,23 +197,18 @@ def _run_set(args: argparse.Namespace, model: Model, predictor: Predictor, timer
         )
         stats = evaluate(plan, predictor, timers, results)
     _report(args, chosen, stats, timers)
-    if results is not None:
-        _score(args, chosen, results, stats)
-    return 0
+    return stats
 
 
-def _settings(
-    args: argparse.Namespace, model: Model, predictor: Predictor, chosen: EvalSet
-) -> dict[str, Any]:
-    """What the results of a video depend on."""
+def _settings(args: argparse.Namespace, model: Model, chosen: EvalSet) -> dict[str, Any]:
+    """What the results of a video depend on, but for the machine and its folders."""
+    inference = inference_of(model, args, with_masks=not args.detect, crop=not args.no_crop)
     return {
         "weights": sha256_of(model.path),
         "annotations": sha256_of(chosen.file),
-        "images": str(chosen.images.resolve()),
         "network": asdict(model.network.settings),
-        "inference": asdict(predictor.settings),
+        "inference": asdict(inference),
         "precision": args.precision,
-        "device": predictor.device.type,
     }
 
 

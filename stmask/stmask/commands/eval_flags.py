@@ -7,6 +7,7 @@ from pathlib import Path
 from stmask.commands.flags import add_boolean, share
 from vidseg_common.config import ArgumentParser
 from vidseg_common.metrics.parallel import available_cpus, positive_int
+from vidseg_common.sharding import add_shard_flags
 
 INERT = (*("display_fpn_outs", "ap_data_file", "bbox_det_file", "eval_types", "clip_eval_mode"),)
 """Flags that are accepted because original command lines have them; they do nothing."""
@@ -111,6 +112,7 @@ def _add_result_flags(parser: ArgumentParser) -> None:
     add("--web_det_path", type=Path, default=Path("web/dets"), help="folder of that file")
     add("--no_metric", action="store_true", help="do not score")
     add("--log_folder", type=Path, default=Path("weights/temp/train_log"), help="of the event log")
+    add_shard_flags(parser, "videos")
     add("--workers", type=positive_int, default=available_cpus(), help="processes of the metric")
     add("--benchmark", action="store_true", help="print times; write and draw nothing")
     add("--no_bar", action="store_true", help="no progress bar")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import functools
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from stmask.commands.common import make_predictor, open_model
+from stmask.commands.common import Model, make_predictor, open_model
 from stmask.commands.eval_flags import add_network_flags
 from stmask.commands.flags import say, share
 from stmask.evaluate import NUM_UNTIMED
@@ -29,6 +31,7 @@ from vidseg_common.download import sha256_of
 from vidseg_common.files import OutputLock, check_writable
 from vidseg_common.masks import MAX_ID, write_mask
 from vidseg_common.metrics.parallel import positive_int
+from vidseg_common.own_videos import OwnVideo, add_video_flags, predict_each
 from vidseg_common.video import BackgroundWriter, Frame, VideoSink, open_source, write_image
 
 #: Ids count from 0, but 0 is the background of a mask file.
@@ -39,8 +42,7 @@ def build_parser() -> ArgumentParser:
     """Flags of the command."""
     parser = ArgumentParser("stmask predict", description=__doc__)
     add = parser.add_argument
-    add("video", type=Path, help="video file or folder of frames")
-    add("-o", "--output", type=Path, required=True, help="folder for the results")
+    add_video_flags(parser)
     add("--model", required=True, help="checkpoint; 'latest' and 'interrupt' look in weights/")
     add_network_flags(parser)
     add("--score_threshold", type=share, default=0.3, help="objects below it are left out")
@@ -60,21 +62,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(argv)
     model = open_model(args.model, args.config, strict=not args.non_strict)
-    predictor, timers = make_predictor(model, args)
+    weights = {"path": str(model.path), "sha256": sha256_of(model.path)}
+    made = functools.cache(lambda: make_predictor(model, args))
+
+    def predict(video: OwnVideo) -> None:
+        _predict(args, model, video, *made(), {"weights": weights, "config": model.cfg.name})
+
+    facts = {"weights": weights["sha256"]}
+    predict_each(args, predict, method="stmask predict", facts=facts, without=("model",))
+    return 0
+
+
+def _predict(
+    args: argparse.Namespace,
+    model: Model,
+    video: OwnVideo,
+    predictor: Predictor,
+    timers: Timers,
+    facts: Mapping[str, Any],
+) -> None:
+    """Predicts a video as the flags ask for, and tells what came out."""
     outputs = Outputs(
-        args.output,
+        video.output,
         model.cfg.classes,
         DrawOptions(args.top_k, args.score_threshold),
         with_overlay=not args.no_overlay,
         with_web=args.web,
     )
-    weights = {"path": str(model.path), "sha256": sha256_of(model.path)}
+    timers.seconds.clear()
     summary = predict_video(
-        args.video,
+        video.path,
         predictor,
         timers,
         outputs,
-        facts={"weights": weights, "config": model.cfg.name},
+        facts=facts,
         max_frames=args.max_frames,
         prefetch=max(0, args.num_workers),
     )
@@ -83,10 +104,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{summary['num_frames']} frames, {found} objects",
         *([] if found else ["no object was found: all masks are empty"]),
         timers.table(max(0, summary["num_frames"] - NUM_UNTIMED))[-1],
-        f"results in {args.output}",
-        *([f"see them with: stmask viewer {args.output / 'web'}"] if args.web else []),
+        f"results in {video.output}",
+        *([f"see them with: stmask viewer {video.output / 'web'}"] if args.web else []),
     )
-    return 0
 
 
 @dataclass(frozen=True)
