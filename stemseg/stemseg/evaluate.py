@@ -99,7 +99,7 @@ def evaluate(
         log = RunLog(plan.run_file, plan.writer.output, plan.settings, overwrite=plan.overwrite)
         for video in plan.benchmark.data.videos:
             name = id_of(video)
-            if log.is_finished(name) and plan.writer.is_written(video):
+            if name in log.finished and plan.writer.is_written(video):
                 stats.kept.append(name)
                 continue
             tracks = _segment(plan, engine, video)
@@ -149,9 +149,14 @@ def _frames(plan: EvalPlan, video: Video) -> Generator[np.ndarray, None, None]:
 
 def _write_pictures(plan: EvalPlan, video: Video, tracks: VideoTracks) -> None:
     """Writes `vis/NAME/NNNNN.jpg`; the frames are read once more."""
-    folder = plan.writer.output / VISUALISATIONS / plan.writer.name_of(video)
+    folder = picture_folder(plan, video)
     with BackgroundWriter() as background, closing(_frames(plan, video)) as frames:
         pictures = plan.writer.draw(video, tracks, (image[..., ::-1] for image in frames))
         for t, picture in enumerate(pictures):
             rgb = np.ascontiguousarray(picture[..., ::-1])
             background.submit(write_image, folder / f"{t:05d}.jpg", rgb)
+
+
+def picture_folder(plan: EvalPlan, video: Video) -> Path:
+    """Where the pictures of a sequence are."""
+    return plan.writer.output / VISUALISATIONS / plan.writer.name_of(video)

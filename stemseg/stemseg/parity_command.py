@@ -68,7 +68,8 @@ def run_command(case: Case, kit: Kit) -> CommandRun:
         clips.clear()
 
     with _environment(environment):
-        plan, engine = build(build_parser().parse_args(words))
+        plan, make_engine = build(build_parser().parse_args(words))
+        engine = make_engine()
         engine.listener = lambda maps, foreground: clips.append((maps, foreground))
         evaluate(plan, engine, finished=finished)
     files = sorted(str(p.relative_to(output)) for p in output.rglob("*") if p.is_file())

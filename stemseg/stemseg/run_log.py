@@ -47,9 +47,10 @@ class RunLog:
             self._finished = before.get("sequences", {})
         self._write()
 
-    def is_finished(self, name: str) -> bool:
-        """Whether a sequence was finished with these settings."""
-        return name in self._finished
+    @property
+    def finished(self) -> Mapping[str, Any]:
+        """The sequences that were finished with these settings, with what was kept about them."""
+        return self._finished
 
     def add(self, name: str, facts: Mapping[str, Any]) -> None:
         """Notes that a sequence is finished, with anything worth keeping about it."""

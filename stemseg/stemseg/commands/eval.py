@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from stemseg.inference.engine import Engine, EngineSettings
 from stemseg.inference.networks import deploy
 from stemseg.inference.settings import engine_settings, max_tracks_of
 from stemseg.outputs.writers import WRITERS, ResultWriter
+from stemseg.shards import merge, part_of, shards_of
 from stemseg.weights import config_of
 from vidseg_common.config import ArgumentParser
 from vidseg_common.distributed import select_device
@@ -32,6 +33,7 @@ from vidseg_common.download import sha256_of
 from vidseg_common.errors import UserError
 from vidseg_common.files import write_json, write_text
 from vidseg_common.metrics.parallel import positive_int
+from vidseg_common.sharding import add_shard_flags, sharding_of
 
 
 def build_parser() -> ArgumentParser:
@@ -55,6 +57,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--overwrite", action="store_true", help="redo finished sequences")
     parser.add_argument("--no_metric", action="store_true", help="write results only")
     parser.add_argument("--workers", type=positive_int, default=2, help="processes of the metric")
+    add_shard_flags(parser)
     return parser
 
 
@@ -66,15 +69,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(argv)
     plan, engine = build(args)
-    stats = evaluate(plan, engine)
+    sharding = sharding_of(args)
+    if sharding is None:
+        stats = evaluate(plan, engine())
+    elif sharding.is_merge:
+        stats = merge(plan, shards_of(plan, sharding))
+    else:
+        shards = shards_of(plan, sharding)
+        with shards.run() as folder:
+            if folder is not None:
+                part = part_of(plan, shards, folder, shards.names())
+                say(*evaluate(part, engine()).lines())
+        return 0
     say(*stats.lines())
     if plan.benchmark.data.has_annotations and not args.no_metric:
         _score(plan, args.workers)
     return 0
 
 
-def build(args: argparse.Namespace) -> tuple[EvalPlan, Engine]:
-    """What parsed flags ask for.
+def build(args: argparse.Namespace) -> tuple[EvalPlan, Callable[[], Engine]]:
+    """What parsed flags ask for, and what makes the engine for it.
 
     Raises:
         UserError: flags, weights or data are unusable.
@@ -95,7 +109,7 @@ def build(args: argparse.Namespace) -> tuple[EvalPlan, Engine]:
         save_vis=args.save_vis,
         prefetch=args.num_workers,
     )
-    return plan, _engine(args, cfg, settings)
+    return plan, lambda: _engine(args, cfg, settings)
 
 
 def _writer(

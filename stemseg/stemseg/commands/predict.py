@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -18,7 +19,7 @@ from stemseg.commands.common import (
     predictor_of,
     say,
 )
-from stemseg.config import Config
+from stemseg.config import Config, to_dict
 from stemseg.drawing import box_of
 from stemseg.inference.predictor import Predictor, VideoPrediction
 from stemseg.weights import config_of
@@ -30,6 +31,7 @@ from vidseg_common.errors import VideoError
 from vidseg_common.files import OutputLock, check_writable, write_json
 from vidseg_common.masks import write_mask
 from vidseg_common.metrics.parallel import positive_int
+from vidseg_common.own_videos import OwnVideo, add_video_flags, predict_each
 from vidseg_common.video import BackgroundWriter, Frame, VideoSink, open_source
 from vidseg_common.visualize import overlay
 
@@ -37,8 +39,7 @@ from vidseg_common.visualize import overlay
 def build_parser() -> ArgumentParser:
     """Flags of the command."""
     parser = ArgumentParser("stemseg predict", description=__doc__)
-    parser.add_argument("video", type=Path, help="video file or folder of frames")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the results")
+    add_video_flags(parser)
     parser.add_argument("--model", type=Path, required=True, help="checkpoint")
     parser.add_argument(
         "--dataset",
@@ -62,23 +63,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     fallback = None if args.dataset is None else DATASETS[args.dataset][1]
     cfg = config_of(args.model, fallback, opts=args.opts)
-    summary = predict_video(
-        args.video,
-        args.output,
-        predictor_of(args, cfg),
-        names=category_names(cfg),
-        facts={"weights": {"path": str(args.model), "sha256": sha256_of(args.model)}},
-        draw=not args.no_overlay,
-        max_frames=args.max_frames,
-        prefetch=args.num_workers,
-    )
-    found, dropped = len(summary["objects"]), summary["num_dropped"]
-    say(
-        f"{summary['num_frames']} frames, {found} objects"
-        + (f" ({dropped} more than --max_tracks left out)" if dropped else ""),
-        *([] if found else ["no object was found: all masks are empty"]),
-        *summary["speeds"],
-        f"results in {args.output}",
+    weights = sha256_of(args.model)
+    predictor = functools.cache(lambda: predictor_of(args, cfg))
+
+    def predict(video: OwnVideo) -> None:
+        summary = predict_video(
+            video.path,
+            video.output,
+            predictor(),
+            names=category_names(cfg),
+            facts={"weights": {"path": str(args.model), "sha256": weights}},
+            draw=not args.no_overlay,
+            max_frames=args.max_frames,
+            prefetch=args.num_workers,
+        )
+        found, dropped = len(summary["objects"]), summary["num_dropped"]
+        say(
+            f"{summary['num_frames']} frames, {found} objects"
+            + (f" ({dropped} more than --max_tracks left out)" if dropped else ""),
+            *([] if found else ["no object was found: all masks are empty"]),
+            *summary["speeds"],
+            f"results in {video.output}",
+        )
+
+    predict_each(
+        args,
+        predict,
+        method="stemseg predict",
+        facts={"weights": weights, "model": to_dict(cfg)["MODEL"]},
+        without=("model", "clustering_device", "frame_batch", "clip_batch"),
     )
     return 0
 

@@ -67,8 +67,13 @@ class ResultWriter(ABC):
         """Writes a sequence; returns the number of kept tracks."""
 
     @abstractmethod
+    def files(self, video: Video) -> list[Path]:
+        """The files of a finished sequence."""
+
     def is_written(self, video: Video) -> bool:
         """Whether the files of a sequence that was finished are still there."""
+        # The last file appears last, so a missing one is usually found at once.
+        return all(path.is_file() for path in reversed(self.files(video)))
 
     @abstractmethod
     def draw(self, video: Video, tracks: VideoTracks, frames: Iterable[Image]) -> Iterator[Image]:
@@ -90,10 +95,10 @@ class DavisWriter(ResultWriter):
         davis.write_masks(tracks, kept, self.results / self.name_of(video))
         return len(kept)
 
-    def is_written(self, video: Video) -> bool:
+    def files(self, video: Video) -> list[Path]:
         """See `ResultWriter`."""
         folder = self.results / self.name_of(video)
-        return all((folder / f"{t:05d}.png").is_file() for t in reversed(range(video.num_frames)))
+        return [folder / f"{t:05d}.png" for t in range(video.num_frames)]
 
     def draw(self, video: Video, tracks: VideoTracks, frames: Iterable[Image]) -> Iterator[Image]:
         """See `ResultWriter`."""
@@ -124,9 +129,9 @@ class YoutubeVisWriter(ResultWriter):
         write_json(self._part(video), entries, indent=None)
         return len(scored)
 
-    def is_written(self, video: Video) -> bool:
+    def files(self, video: Video) -> list[Path]:
         """See `ResultWriter`."""
-        return self._part(video).is_file()
+        return [self._part(video)]
 
     def draw(self, video: Video, tracks: VideoTracks, frames: Iterable[Image]) -> Iterator[Image]:
         """See `ResultWriter`."""
@@ -177,9 +182,9 @@ class KittiMotsWriter(ResultWriter):
         write_text(self._file(video), lines)
         return len(numbered)
 
-    def is_written(self, video: Video) -> bool:
+    def files(self, video: Video) -> list[Path]:
         """See `ResultWriter`."""
-        return self._file(video).is_file()
+        return [self._file(video)]
 
     def draw(self, video: Video, tracks: VideoTracks, frames: Iterable[Image]) -> Iterator[Image]:
         """See `ResultWriter`."""

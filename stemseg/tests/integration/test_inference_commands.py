@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -179,7 +180,7 @@ def test_an_interrupted_run_continues(weights, dataset, capsys):
 
     run(weights, name, "--seqs", str(IDS[name][0]), "--no_metric")
     with pytest.raises(KeyboardInterrupt):
-        evaluate(plan, engine, finished=stop)
+        evaluate(plan, engine(), finished=stop)
     network.num_encoded = 0
     capsys.readouterr()
     assert run(weights, name) == 0
@@ -399,3 +400,57 @@ def test_weights_of_no_published_model_need_a_configuration(weights, tmp_path):
     words = [str(tmp_path), "-o", str(tmp_path / "out"), "--model", str(weights)]
     with pytest.raises(CheckpointError, match=r"no published model .*config\.yaml"):
         predict.main(words)
+
+
+def contents(folder):
+    return {path: (folder / path).read_bytes() for path in files_in(folder)}
+
+
+@pytest.mark.parametrize("dataset", ["davis", "ytvis", "kittimots"], indirect=True)
+def test_shards_are_the_evaluation_at_once(weights, dataset, capsys):
+    name, _, network = dataset
+    more = ["--resize_embeddings"] if name == "ytvis" else []
+    more += ["--save_vis"] if name == "davis" else []
+    run(weights, name, *more)
+    whole, scores = contents(weights.parent / "out"), metrics(weights)
+    for folder in ("out", "out_metrics"):
+        shutil.rmtree(weights.parent / folder)
+    count = ("--num-shards", "3")
+    run(weights, name, *more, *count, "--shard", "0")
+    run(weights, name, *more, *count, "--shard", "2")
+    assert "shard 2 of 3: 0 of 2 sequences" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"shard 1: is missing .*; run it with .* --shard 1"):
+        run(weights, name, *more, *count, "--merge")
+    run(weights, name, *more, *count, "--shard", "1")
+    num_encoded = network.num_encoded
+    run(weights, name, *more, *count, "--merge")
+    assert network.num_encoded == num_encoded
+    # An archive has the times of its files.
+    found = contents(weights.parent / "out")
+    found.pop("results.zip", None), whole.pop("results.zip", None)
+    assert found == whole
+    assert metrics(weights) == scores
+    with pytest.raises(UserError, match=r"settings\.max_tracks was"):
+        run(weights, name, *more, *count, "--merge", "--max_tracks", "1")
+
+
+def test_own_videos_in_shards(fakes, tmp_path, weights, monkeypatch):
+    network = fakes.ColorNetwork("davis")
+    monkeypatch.setattr(common, "load_network", lambda *_, **__: network)
+    monkeypatch.setattr(predictor, "deploy", lambda network, _: PlainNetwork(network))
+    for name, length in (("one", 9), ("two", 8)):
+        for t, frame in enumerate(fakes.color_frames(fakes.color_masks(length, 2, (48, 64)))):
+            write_image(tmp_path / "clips" / name / f"{t}.png", frame)
+
+    def predicted(output, *words):
+        argv = [tmp_path / "clips", "-o", tmp_path / output, "--model", weights, "-d", "davis"]
+        size = ["--min_dim", "48", "--max_dim", "64", "--device", "cpu", "--no_overlay"]
+        predict.main([*map(str, argv), *size, *words])
+        found = contents(tmp_path / output)
+        return {path: data for path, data in found.items() if not path.endswith("result.json")}
+
+    whole = predicted("whole")
+    assert len(whole) == 17 + 1
+    for index in range(2):
+        predicted("out", "--num-shards", "2", "--shard", str(index))
+    assert predicted("out", "--num-shards", "2", "--merge") == whole
