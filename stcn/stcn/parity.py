@@ -12,7 +12,7 @@ import sys
 import tempfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,16 +198,27 @@ def worst_line(case: Mapping[str, Any], errors: Mapping[str, float]) -> tuple[st
     return f"{case['name']:32s} {error:10.3g} {tolerance:10.3g}  {verdict:6s} {name}", passed
 
 
-def run_kit(folder: Path, write: Callable[[str], object]) -> bool:
-    """Runs every case of a kit, one line each; True when all pass.
+def run_kit(folder: Path, write: Callable[[str], object], *, only: Sequence[str] = ()) -> bool:
+    """Runs the cases of a kit, one line each; True when all pass.
 
     Advisory cases may differ from the record, but they must run.
+
+    Args:
+        folder: the kit.
+        write: receives the lines.
+        only: names or kinds of the cases to run; empty runs all.
+
+    Raises:
+        UserError: the folder is no kit, or has none of the cases asked for.
     """
     all_passed = True
     with tempfile.TemporaryDirectory(prefix="stcn-parity-") as scratch:
         kit = Kit(folder, Path(scratch))
+        cases = [c for c in kit.cases() if not only or c["name"] in only or c["kind"] in only]
+        if not cases:
+            raise UserError(f"{folder}: no case of the names or kinds {', '.join(only)}")
         write(f"{'case':32s} {'rel. error':>10s} {'tolerance':>10s}  result worst output")
-        for case in kit.cases():
+        for case in cases:
             try:
                 line, passed = worst_line(case, run_case(kit, case))
                 passed = passed or bool(case.get("advisory"))
@@ -223,13 +234,16 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point of `make parity-stcn [KIT=folder]`."""
     parser = ArgumentParser("stcn.parity", description=__doc__)
     parser.add_argument("kit", nargs="?", type=Path, default=RECORDS, help="folder of records")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="CASE", help="names or kinds of cases to run"
+    )
     args = parser.parse_args(argv)
 
     def write(line: str) -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
-    return 0 if run_kit(args.kit, write) else 1
+    return 0 if run_kit(args.kit, write, only=args.only) else 1
 
 
 if __name__ == "__main__":

@@ -68,6 +68,15 @@ def test_whole_kit_passes_with_one_line_a_case(small_kit, capsys):
     assert all(line.split()[3] == "PASS" for line in lines)
 
 
+def test_cases_are_chosen_by_name_or_kind(small_kit, capsys):
+    folder, _ = small_kit
+    assert parity.main([str(folder), "--only", "aggregate", "pad_to_16"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == ["aggregate", "pad_to_16"]
+    with pytest.raises(UserError, match="no case of the names or kinds nothing"):
+        parity.main([str(folder), "--only", "nothing"])
+
+
 def test_unknown_kind_fails_and_the_others_still_run(small_kit, capsys):
     folder, cases = small_kit
     status, lines = run(folder, [{**cases[0], "kind": "telepathy"}, *cases[1:]], capsys)
