@@ -28,12 +28,18 @@ DOCUMENTS = [
         *("docs/vatrack_data.md",),
         *("stemseg/README.md", "docs/stemseg.md", "stmask/README.md", "docs/stmask.md"),
         "devis/README.md",
+        "docs/containers.md",
     )
 ]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", MAKEFILE, re.M))
 #: Flags of tools that are not ours.
 FOREIGN_FLAGS = {"--nproc_per_node", "--nodes", "--gpus-per-node", "--local_rank"}
+#: Flags of container engines, and of docker/check.py.
+CONTAINER_FLAGS = {
+    *("--rm", "--gpus", "--user", "--shm-size", "--entrypoint"),
+    *("--suite", "--mirror", "--driver", "--folder"),
+}
 #: Targets written with a placeholder.
 PLACEHOLDER = re.compile(r"^(parity|train|eval|predict|weights|bench)-(METHOD)?$")
 MODULE = re.compile(r"^(.*/)?python3?$")
@@ -139,7 +145,7 @@ def test_flags_in_args_of_make_exist(line: str, folder: str) -> None:
 
 
 def test_every_mentioned_flag_exists_somewhere() -> None:
-    known = set(FOREIGN_FLAGS)
+    known = FOREIGN_FLAGS | CONTAINER_FLAGS
     for command in command_flags.COMMANDS:
         known |= command_flags.flags_of(command_flags.parser_of(command))
     for path in DOCUMENTS:
