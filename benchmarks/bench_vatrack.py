@@ -2,17 +2,20 @@
 
 Sections: paste (amodal and visible masks of a frame, against a whole picture for each), tracker
 (200 tracks and 100 detections), frames (whole frames of a synthetic video by the plain path and
-by ours, how far results agree, and the same in bfloat16) and memory (a long video). Weights are
-those of the recorded cases: they have the shapes of the released models but are not trained. With
-the published thresholds they give 100 detections in every frame, as released models nearly always
-do. Plain path and ours take turns and the fastest frame of each counts, so that other work on the
-machine falls on both.
+by ours, how far results agree, and the same in bfloat16), memory (a long video) and precision
+(vAP of a trained small network by number format). Weights of all but the last are those of the
+recorded cases: they have the shapes of the released models but are not trained. With the published
+thresholds they give 100 detections in every frame, as released models nearly always do. Plain path
+and ours take turns and the fastest frame of each counts, so that other work on the machine falls on
+both.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
+import os
 import sys
 import tempfile
 import time
@@ -29,11 +32,14 @@ from torchvision.ops import box_iou
 from vatrack_plain import PlainPredictor, plain_paste
 
 from vatrack.checkpoint import load_network
+from vatrack.commands import test as eval_command
+from vatrack.config import DATA_VARIABLE
 from vatrack.inference import FrameResult, InferenceSettings, Predictor, Tracker
 from vatrack.inference.paste import paste
 from vatrack.model import VATrackNet
 from vatrack.parity import RECORDS
 from vatrack.parity_kit import Kit
+from vatrack.saved import LATEST
 from vidseg_common import rle
 from vidseg_common.config import ArgumentParser
 from vidseg_common.errors import run_cli
@@ -228,11 +234,36 @@ def bench_memory(args: argparse.Namespace) -> list[Row]:
     ]
 
 
+def bench_precision(args: argparse.Namespace) -> list[Row]:
+    """Scores of the clips of `overfit_vatrack.py`, which a small network has learnt, by format."""
+    if args.overfit is None:
+        print("  needs --overfit, a folder that overfit_vatrack.py --folder kept")
+        return []
+    folder = args.overfit.resolve()
+    os.environ[DATA_VARIABLE] = str(folder)
+    rows = []
+    for name in ("fp32", "bf16"):
+        out = folder / f"results_{name}.pkl"
+        flags = ["--config", "overfit", "--checkpoint", str(folder / "weights" / LATEST)]
+        flags += ["--out", str(out), "--eval", "segm", "--device", "cpu", "--workers", "1"]
+        eval_command.main([*flags, "--precision", name])
+        file = out.with_name(f"{out.stem}_metrics.json")
+        numbers = json.loads(file.read_text(encoding="utf-8"))["numbers"]
+        scores = {
+            f"{masks}_v{score}": numbers[f"video_{masks}_segm_{score}"]
+            for masks in ("amodal", "visible")
+            for score in ("AP", "AP50")
+        }
+        rows.append({"format": name, **scores})
+    return rows
+
+
 SECTIONS: dict[str, Section] = {
     "paste": bench_paste,
     "tracker": bench_tracker,
     "frames": bench_frames,
     "memory": bench_memory,
+    "precision": bench_precision,
 }
 
 
@@ -245,6 +276,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--frames", type=int, default=4, help="frames of the video, one of which only warms up")
     add("--long", type=int, default=1000, help="frames of the section on memory")
     add("--variants", nargs="+", default=list(VARIANTS), help="models of the section on frames")
+    add("--overfit", type=Path, help="trained small network, for the section on precision")
     add_section_flags(parser, SECTIONS, RESULTS)
     args = parser.parse_args(argv)
     return run_sections(__file__, argv, args, SECTIONS)

@@ -71,6 +71,15 @@ COMMAND_TABLES = {
     "flags-devis-download": "devis download",
     "flags-devis-bench": "devis bench",
     "flags-devis-att-maps": "devis visualize-att-maps",
+    "flags-vatrack-predict": "vatrack predict",
+    "flags-vatrack-eval": "vatrack eval",
+    "flags-vatrack-train": "vatrack train",
+    "flags-vatrack-download": "vatrack download",
+    "flags-vatrack-frames": "vatrack create_sailvoscut_fromdict",
+    "flags-vatrack-number": "vatrack sailvos2coco",
+    "flags-vatrack-cut": "vatrack sailvos2coco_cut",
+    "flags-vatrack-kind": "vatrack json_script",
+    "flags-vatrack-per-video": "vatrack per_video",
 }
 GROUP_TABLES = {
     "flags-vidseg-data": (_add_set_flags,),

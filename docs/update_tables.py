@@ -23,6 +23,7 @@ from records import RESULTS, Records
 from stemseg_tables import TABLES as STEMSEG_TABLES
 from stmask_tables import TABLES as STMASK_TABLES
 from table_text import NOT_MEASURED, parity_table, sentence, table
+from vatrack_tables import TABLES as VATRACK_TABLES
 
 from vidseg_common.config import ArgumentParser
 from vidseg_common.errors import UserError, run_cli
@@ -33,6 +34,7 @@ DOCUMENTS = (
     *("README.md", "CONTRIBUTING.md", "stcn/README.md", "docs/stcn.md", "docs/data.md"),
     *("stemseg/README.md", "docs/stemseg.md", "docs/formats.md", "docs/metrics.md"),
     *("stmask/README.md", "docs/stmask.md", "devis/README.md", "docs/devis.md"),
+    *("vatrack/README.md", "docs/vatrack.md", "docs/vatrack_data.md"),
 )
 CURVE = "docs/images/demo-training.svg"
 MARKED = re.compile(r"(<!-- table:([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -244,6 +246,7 @@ TABLES: dict[str, Callable[[Records], str]] = {
     **STEMSEG_TABLES,
     **STMASK_TABLES,
     **DEVIS_TABLES,
+    **VATRACK_TABLES,
 }
 
 
@@ -284,7 +287,7 @@ def generate(root: Path) -> dict[Path, str]:
 def record_parity(root: Path) -> None:
     """Runs every case of the repository's parity kits and keeps their numbers."""
     kits = {"stcn": "parity.json"} | {
-        method: f"{method}_parity.json" for method in ("stemseg", "stmask", "devis")
+        method: f"{method}_parity.json" for method in ("stemseg", "stmask", "devis", "vatrack")
     }
     for method, name in kits.items():
         module = importlib.import_module(f"{method}.parity")

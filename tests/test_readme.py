@@ -28,6 +28,7 @@ DOCUMENTS = [
         *("docs/vatrack_data.md",),
         *("stemseg/README.md", "docs/stemseg.md", "stmask/README.md", "docs/stmask.md"),
         "devis/README.md",
+        *("vatrack/README.md", "docs/vatrack.md"),
         "docs/containers.md",
     )
 ]
@@ -78,7 +79,7 @@ def command_in(words: list[str], folder: str = "") -> tuple[str, list[str]] | No
         if previous == "-m":
             return word, words[i + 1 :]
     program = words[0].rsplit("/", 1)[-1] if words else ""
-    if program not in ("stcn", "stemseg", "stmask", "devis", "vidseg"):
+    if program not in ("stcn", "stemseg", "stmask", "devis", "vatrack", "vidseg"):
         return None
     for length in (3, 2):
         name = " ".join([program, *words[1:length]])
@@ -136,6 +137,9 @@ def test_flags_in_args_of_make_exist(line: str, folder: str) -> None:
         "predict-devis": "devis predict",
         "weights-devis": "devis download",
         "train-vatrack": "vatrack train",
+        "eval-vatrack": "vatrack eval",
+        "predict-vatrack": "vatrack predict",
+        "weights-vatrack": "vatrack download",
     }
     target = (re.findall(r"\bmake ([a-z-]+)", line) or [None])[0]
     if target is None:
@@ -176,7 +180,7 @@ def test_local_links_and_pictures_exist(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_named_files_of_the_repository_exist(path: Path) -> None:
-    folders = "stcn|stemseg|stmask|devis|docs|benchmarks|tests|common|requirements"
+    folders = "stcn|stemseg|stmask|devis|vatrack|docs|benchmarks|tests|common|requirements"
     pattern = rf"`((?:{folders})/[\w./-]+\.\w+)`"
     for name in re.findall(pattern, path.read_text(encoding="utf-8")):
         assert (ROOT / name).exists() or "test_" in name, name
