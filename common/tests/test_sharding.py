@@ -153,6 +153,19 @@ class TestShards:
         assert [run(make(i, 3, {"a": 1, "b": 1})) for i in range(3)] == [True, True, False]
         assert make(None, 3, {"a": 1, "b": 1}).finished()[2][2] == []
 
+    def test_a_batch_stays_together(self, tmp_path):
+        shards = Shards(
+            Sharding(2, 1),
+            tmp_path / "out",
+            method="m",
+            data="d",
+            lengths=dict.fromkeys("abcde", 1),
+            settings={},
+            batch=2,
+        )
+        assert shards.names() == ["c", "d"]
+        assert shards.order == list("abcde")
+
     def test_files_that_are_missing_name_the_shard(self, make):
         message = str(make().fault(1, "there is no x.png"))
         assert message.startswith("shard 1: there is no x.png; remove ")

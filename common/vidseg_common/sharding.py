@@ -122,6 +122,7 @@ class Shards:
         lengths: name of every sequence to its number of frames, in the order of the data.
         settings: what the results depend on; what does not matter when the shards are put together,
             such as the device, is left out.
+        batch: so many sequences after one another stay together, as they are run together.
 
     Attributes:
         order: the names of all sequences, as they were given.
@@ -136,13 +137,20 @@ class Shards:
         data: str,
         lengths: Mapping[str, int],
         settings: Mapping[str, Any],
+        batch: int = 1,
     ) -> None:
         self.sharding = sharding
         # "." and ".." have no name of their own to append to.
         self._target = target if target.name not in ("", "..") else target.resolve()
         self._base = self._target.with_name(f"{self._target.name}_shards")
         self.order = list(lengths)
-        self._names = split(lengths, sharding.count)
+        batches = [self.order[i : i + batch] for i in range(0, len(self.order), batch)]
+        of_first = {names[0]: names for names in batches}
+        sizes = {first: sum(lengths[name] for name in names) for first, names in of_first.items()}
+        self._names = [
+            [name for first in firsts for name in of_first[first]]
+            for firsts in split(sizes, sharding.count)
+        ]
         self._head = {"method": method, "data": data, "num_shards": sharding.count}
         # As JSON gives it back: tuples become lists, paths text.
         self._settings = json.loads(json.dumps(settings, default=str))

@@ -21,7 +21,6 @@ from torch import nn
 from tqdm import tqdm
 
 from devis import scoring
-from devis.checkpoint import load_network
 from devis.config import Config
 from devis.data.opening import OpenSet
 from devis.evaluation_set import check_images, open_evaluation_set, paths_of
@@ -46,58 +45,29 @@ RESULTS = "results.json"
 Found = tuple[int, list[dict[str, Any]]]
 
 
-def evaluate_weights(
-    cfg: Config,
-    *,
-    device: torch.device,
-    dist: DistInfo | None = None,
-    dtype: torch.dtype = torch.float32,
-    workers: int = 1,
-) -> dict[str, dict[str, float]]:
-    """Evaluates the weights that a configuration names: one file, or several epochs of a folder.
+def weights_of(cfg: Config) -> dict[str, Path]:
+    """The weights that a configuration names: one file, or several epochs of a folder.
 
     Args:
         cfg: with MODEL.WEIGHTS, or with TEST.INPUT_FOLDER and TEST.EPOCHS_TO_EVAL.
-        device: where to run.
-        dist: place among several processes.
-        dtype: number format of the network.
-        workers: processes of the metric.
 
     Returns:
-        Name of the folder in `OUTPUT_DIR` to what `evaluate` gives.
+        Name of the folder of results in `OUTPUT_DIR` to the file.
 
     Raises:
-        UserError: weights, data or an output are unusable.
+        ConfigError: it names none, or one that is not there.
     """
-    root, test = Path(cfg.OUTPUT_DIR), cfg.TEST
-    if test.INPUT_FOLDER:
-        folder = Path(test.INPUT_FOLDER)
-        files = {
-            f"val_epoch_{e}": folder / f"checkpoint_epoch_{e}.pth" for e in test.EPOCHS_TO_EVAL
-        }
-        missing = [str(file) for file in files.values() if not file.is_file()]
-        if missing:
-            raise ConfigError(f"TEST.EPOCHS_TO_EVAL: there is no file {', '.join(missing)}")
-    elif not cfg.MODEL.WEIGHTS:
-        raise ConfigError("MODEL.WEIGHTS: expected the file to evaluate, it is empty")
-    else:
-        files = {test.SAVE_PATH: Path(cfg.MODEL.WEIGHTS)}
-    scores = {}
-    for name, file in files.items():
-        network = load_network(file, cfg).to(device)
-        if len(files) > 1 and (dist is None or dist.is_main):
-            say(f"{file}:")
-        scores[name] = evaluate(
-            network,
-            cfg,
-            device=device,
-            folder=root / name,
-            dist=dist,
-            dtype=dtype,
-            workers=workers,
-            weights=file,
-        )
-    return scores
+    test = cfg.TEST
+    if not test.INPUT_FOLDER:
+        if not cfg.MODEL.WEIGHTS:
+            raise ConfigError("MODEL.WEIGHTS: expected the file to evaluate, it is empty")
+        return {test.SAVE_PATH: Path(cfg.MODEL.WEIGHTS)}
+    folder = Path(test.INPUT_FOLDER)
+    files = {f"val_epoch_{e}": folder / f"checkpoint_epoch_{e}.pth" for e in test.EPOCHS_TO_EVAL}
+    missing = [str(file) for file in files.values() if not file.is_file()]
+    if missing:
+        raise ConfigError(f"TEST.EPOCHS_TO_EVAL: there is no file {', '.join(missing)}")
+    return files
 
 
 def evaluate(
@@ -110,6 +80,7 @@ def evaluate(
     dtype: torch.dtype = torch.float32,
     workers: int = 1,
     weights: Path | None = None,
+    part: OpenSet | None = None,
 ) -> dict[str, float]:
     """Evaluates a network on the validation set of its configuration.
 
@@ -126,6 +97,7 @@ def evaluate(
         workers: processes of the metric.
         weights: the file of the network's weights; given it, what an interrupted evaluation of the
             same has finished is not run again.
+        part: some videos of the data set, which are run and not scored; None: all are.
 
     Returns:
         Of videos AP, AP50, ..., of images bbox_AP, ..., segm_AP, ..., each in 0 to 1. Empty where
@@ -136,7 +108,7 @@ def evaluate(
         UserError: the data set or the folder is unusable.
     """
     dist, folder = dist or DistInfo(device=device), Path(folder)
-    chosen = open_evaluation_set(cfg)
+    chosen = open_evaluation_set(cfg) if part is None else part
     was_training = network.training
     network.eval()
     try:
@@ -146,7 +118,9 @@ def evaluate(
             keep_finished(weights, cfg, chosen, folder, dist, dtype) as finished,
         ):
             work = run(network, cfg, _Place(chosen, device, dist, dtype, finished))
-            return _finish(work, cfg, chosen, folder, dist, workers)
+            if not _write(work, folder, dist) or part is not None:
+                return {}
+            return score_results(cfg, chosen, folder, workers, is_complete=work.is_complete)
     finally:
         network.train(was_training)
 
@@ -306,30 +280,43 @@ def _checked(chosen: OpenSet, video: Video, image: Image) -> Image:
     return image
 
 
-def _finish(
-    work: _Work, cfg: Config, chosen: OpenSet, folder: Path, dist: DistInfo, workers: int
-) -> dict[str, float]:
-    """Computes, writes and scores."""
+def _write(work: _Work, folder: Path, dist: DistInfo) -> bool:
+    """Computes and writes; gives whether this is the process that has all results."""
     start = time.perf_counter()
-    results = folder / RESULTS
     entries = _gathered(work.found, dist)
     if not dist.is_main:
         for _ in entries:
             pass
-        return {}
-    write_list(results, entries)
-    write_zip(folder / "results.zip", {RESULTS: results})
+        return False
+    write_results(folder, entries)
     forget_finished(folder)
     if dist.world_size == 1:
         _report_times(work.times, time.perf_counter() - start)
-    say(f"results in {results}")
+    return True
+
+
+def write_results(folder: Path, entries: Iterator[dict[str, Any]]) -> None:
+    """Writes `results.json`, and the archive that is uploaded."""
+    write_list(folder / RESULTS, entries)
+    write_zip(folder / "results.zip", {RESULTS: folder / RESULTS})
+    say(f"results in {folder / RESULTS}")
+
+
+def score_results(
+    cfg: Config, chosen: OpenSet, folder: Path, workers: int, *, is_complete: bool = True
+) -> dict[str, float]:
+    """Scores what `write_results` has written, where that can be; see `evaluate`.
+
+    Raises:
+        UserError: the results cannot be scored.
+    """
     if not chosen.data.has_annotations:
         say(f"not scored: {chosen.file} has no annotations; upload {folder / 'results.zip'}")
         return {}
-    if not work.is_complete:
+    if not is_complete:
         say("not scored: a part of the data set was run")
         return {}
-    return _score(cfg, chosen, results, workers)
+    return _score(cfg, chosen, folder / RESULTS, workers)
 
 
 def _score(cfg: Config, chosen: OpenSet, results: Path, workers: int) -> dict[str, float]:

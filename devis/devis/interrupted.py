@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -41,21 +42,41 @@ def keep_finished(
         yield None
         return
     part = f".{dist.rank}-of-{dist.world_size}" if dist.world_size > 1 else ""
-    keys = to_dict(cfg)
-    for group, name in (("MODEL", "WEIGHTS"), ("TEST", "INPUT_FOLDER"), ("TEST", "EPOCHS_TO_EVAL")):
-        del keys[group][name]  # which file it is, its content tells
     settings = {
-        "weights": sha256_of(weights),
-        "annotations": sha256_of(chosen.file),
+        **result_settings(weights, cfg, chosen, dtype),
         "images": str(chosen.images.resolve()),
-        **{name: keys[name] for name in ("MODEL", "DATASETS", "INPUT", "TEST")},
-        "batch": cfg.SOLVER.BATCH_SIZE,
-        "precision": str(dtype),
         "device": dist.device.type,
     }
     check_writable(folder)
     with open_finished(folder / f"{_NAME}{part}.jsonl", settings) as finished:
         yield finished
+
+
+def result_settings(
+    weights: Path, cfg: Config, chosen: OpenSet, dtype: torch.dtype
+) -> dict[str, Any]:
+    """What results depend on, but for the machine and its folders.
+
+    Args:
+        weights: the file that is evaluated.
+        cfg: of the evaluation.
+        chosen: the data set.
+        dtype: number format of the network.
+    """
+    keys = to_dict(cfg)
+    # Which files these are, their content tells.
+    for group, name in (
+        *(("MODEL", "WEIGHTS"), ("DATASETS", "DATA_PATH")),
+        *(("TEST", "INPUT_FOLDER"), ("TEST", "EPOCHS_TO_EVAL")),
+    ):
+        del keys[group][name]
+    return {
+        "weights": sha256_of(weights),
+        "annotations": sha256_of(chosen.file),
+        **{name: keys[name] for name in ("MODEL", "DATASETS", "INPUT", "TEST")},
+        "batch": cfg.SOLVER.BATCH_SIZE,
+        "precision": str(dtype),
+    }
 
 
 def forget_finished(folder: Path) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from devis.commands.common import PRECISIONS, add_device_flags, add_override_words
 from devis.config import load_config
-from devis.evaluate import evaluate_weights
+from devis.evaluate_weights import How, evaluate_weights
 from vidseg_common import distributed
 from vidseg_common.config import ArgumentParser
 from vidseg_common.metrics.parallel import available_cpus, positive_int
+from vidseg_common.sharding import add_shard_flags, sharding_of
 
 
 def build_parser() -> ArgumentParser:
@@ -29,6 +30,7 @@ def build_parser() -> ArgumentParser:
     parser.add_argument(
         "--workers", type=positive_int, default=available_cpus(), help="processes of the metric"
     )
+    add_shard_flags(parser, "videos or images")
     add_override_words(parser)
     return parser
 
@@ -41,14 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(argv)
     cfg = load_config(args.config_file, args.opts)
-    dist = distributed.setup(args.device)
+    # Putting shards together runs no network.
+    dist = distributed.setup("cpu" if args.merge else args.device)
     try:
         evaluate_weights(
-            cfg,
-            device=dist.device,
-            dist=dist,
-            dtype=PRECISIONS[args.precision],
-            workers=args.workers,
+            cfg, How(dist, PRECISIONS[args.precision], args.workers, sharding_of(args))
         )
     finally:
         distributed.cleanup()

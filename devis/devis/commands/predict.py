@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -31,6 +32,7 @@ from vidseg_common.errors import VideoError
 from vidseg_common.files import OutputLock, check_writable
 from vidseg_common.masks import MAX_ID, write_mask
 from vidseg_common.metrics.parallel import positive_int
+from vidseg_common.own_videos import OwnVideo, add_video_flags, predict_each
 from vidseg_common.video import BackgroundWriter, Frame, VideoSink, open_source
 
 #: How much masks cover the frames of the overlay.
@@ -41,8 +43,7 @@ def build_parser() -> ArgumentParser:
     """Flags of the command."""
     parser = ArgumentParser("devis predict", description=__doc__)
     add = parser.add_argument
-    add("video", type=Path, help="video file or folder of frames")
-    add("-o", "--output", type=Path, required=True, help="folder for the results")
+    add_video_flags(parser)
     add("--model", type=Path, required=True, help="checkpoint")
     add(
         "--config-file",
@@ -77,7 +78,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         UserError: flags, weights, video or the output folder are unusable.
     """
     args = build_parser().parse_args(argv)
-    device = select_device(args.device)
     network, cfg = open_model(args.model, args.config_file)
     require_clips(cfg, args.model)
     assert isinstance(network, DeVIS)
@@ -85,25 +85,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     limits = [f"{tracking}.{key}" for key in ("MIN_FRAME_SCORE", "MIN_TRACK_SCORE")]
     words = [word for key in limits for word in (key, args.score_threshold)]
     cfg = update(cfg, [*words, *args.opts])
-    predictor = Predictor(network.to(device), cfg, device, PRECISIONS[args.precision])
     weights = {"path": str(args.model), "sha256": sha256_of(args.model)}
-    job = Job(
-        args.video,
-        args.output,
-        class_names(cfg),
-        with_overlay=not args.no_overlay,
-        max_frames=args.max_frames,
-        prefetch=max(0, args.num_workers),
-        facts={"weights": weights, "data": cfg.DATASETS.VAL_DATASET},
-    )
-    summary = predict_video(job, predictor)
-    found, seconds = len(summary["objects"]), predictor.times.total
-    say(
-        f"{summary['num_frames']} frames, {found} objects",
-        *([] if found else ["no object was found: all masks are empty"]),
-        f"{seconds:.1f} s, {summary['num_frames'] / seconds:.2f} frames/s",
-        f"results in {args.output}",
-    )
+
+    @functools.cache
+    def predictor() -> Predictor:
+        device = select_device(args.device)
+        return Predictor(network.to(device), cfg, device, PRECISIONS[args.precision])
+
+    def predict(video: OwnVideo) -> None:
+        before = predictor().times.total
+        job = Job(
+            video.path,
+            video.output,
+            class_names(cfg),
+            with_overlay=not args.no_overlay,
+            max_frames=args.max_frames,
+            prefetch=max(0, args.num_workers),
+            facts={"weights": weights, "data": cfg.DATASETS.VAL_DATASET},
+        )
+        summary = predict_video(job, predictor())
+        found, seconds = len(summary["objects"]), predictor().times.total - before
+        say(
+            f"{summary['num_frames']} frames, {found} objects",
+            *([] if found else ["no object was found: all masks are empty"]),
+            f"{seconds:.1f} s, {summary['num_frames'] / seconds:.2f} frames/s",
+            f"results in {video.output}",
+        )
+
+    facts = {"weights": weights["sha256"]}
+    predict_each(args, predict, method="devis predict", facts=facts, without=("model",))
     return 0
 
 
