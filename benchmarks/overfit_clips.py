@@ -21,17 +21,17 @@ _CALM = SceneOptions(
     defocus=0,
 )
 #: Seed and number of objects of the clips.
-_CLIPS = ((4, 1), (5, 2))
+CLIPS = ((4, 1), (5, 2))
 #: Others, in each of which an object hides up to two thirds of another one.
 OCCLUDED = ((14, 2), (18, 2))
 _NUM_FRAMES, _HEIGHT, _WIDTH = 16, 96, 144
 
 
-def make_clips(clips: Sequence[tuple[int, int]] = _CLIPS) -> list[SyntheticVideo]:
+def make_clips(clips: Sequence[tuple[int, int]] = CLIPS) -> list[SyntheticVideo]:
     """The clips, which are the same on every machine."""
     return [generate_video(seed, _NUM_FRAMES, _HEIGHT, _WIDTH, n, _CALM) for seed, n in clips]
 
 
-def describe_clips(clips: Sequence[tuple[int, int]] = _CLIPS) -> list[dict[str, int]]:
+def describe_clips(clips: Sequence[tuple[int, int]] = CLIPS) -> list[dict[str, int]]:
     """Seed, objects and frames of each clip, for a record."""
     return [{"seed": seed, "objects": n, "frames": _NUM_FRAMES} for seed, n in clips]

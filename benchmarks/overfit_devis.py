@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import torch
-from overfit_clips import describe_clips, make_clips
+from overfit_clips import CLIPS, describe_clips, make_clips
 
 from devis.commands.main import main as devis_main
 from devis.resume import NEWEST
@@ -59,19 +59,21 @@ def train_and_score(root: Path, opts: list[str]) -> dict[str, object]:
 def main(argv: list[str] | None = None) -> int:
     """Entry point."""
     parser = ArgumentParser("overfit_devis.py", description=__doc__)
-    parser.add_argument("--threads", type=positive_int, default=2, help="of the processor")
+    parser.add_argument("--threads", type=positive_int, default=1, help="of the processor")
     parser.add_argument("--out", type=Path, default=RESULTS, help="file of the result")
     parser.add_argument("--folder", type=Path, help="keep data, weights and results there")
+    parser.add_argument("--clips", type=positive_int, default=len(CLIPS), help="learn the first N")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="change the configuration")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     with contextlib.ExitStack() as stack:
         folder = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        write_layout("ytvis", make_clips(), folder / "Youtube_VIS-2021", split="train")
+        clips = CLIPS[: args.clips]
+        write_layout("ytvis", make_clips(clips), folder / "Youtube_VIS-2021", split="train")
         scores = train_and_score(folder.resolve(), args.opts)
     machine = f"{platform.machine()}, {args.threads} threads"
-    clips = describe_clips()
-    write_json(args.out, {"machine": machine, "torch": torch.__version__, "clips": clips, **scores})
+    record = {"machine": machine, "torch": torch.__version__, "clips": describe_clips(clips)}
+    write_json(args.out, {**record, **scores})
     sys.stdout.write(f"AP50 {scores['AP50']:.3f}, {scores['training_cpu_seconds']} CPU seconds\n")
     return 0
 
