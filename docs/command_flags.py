@@ -188,7 +188,8 @@ def signature(action: argparse.Action) -> str:
     """A flag as one types it: all spellings, then its value."""
     if not action.option_strings:
         name = action.metavar or action.dest
-        return str(name) if action.nargs is None else f"[{name} ...]"
+        several = f"{name} ..." if action.nargs == argparse.ONE_OR_MORE else f"[{name} ...]"
+        return str(name) if action.nargs is None else several
     names = ", ".join(action.option_strings)
     if action.nargs == 0:
         return names

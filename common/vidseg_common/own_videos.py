@@ -54,7 +54,7 @@ def add_video_flags(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="folder for the results; of several videos each gets a folder of its name in it",
     )
-    add_shard_flags(parser, "videos")
+    add_shard_flags(parser, "videos", "check that all shards are finished, and list the results")
 
 
 def find_videos(given: Sequence[Path], output: Path) -> list[OwnVideo]:

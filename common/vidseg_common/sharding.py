@@ -48,12 +48,17 @@ class Sharding:
         return self.index is None
 
 
-def add_shard_flags(parser: argparse.ArgumentParser, what: str = "sequences") -> None:
+def add_shard_flags(
+    parser: argparse.ArgumentParser,
+    what: str = "sequences",
+    merge: str = "put the finished shards together, then score",
+) -> None:
     """--num-shards, --shard and --merge.
 
     Args:
         parser: gets the flags.
         what: is shared out.
+        merge: what --merge does.
     """
     add = parser.add_argument
     add(
@@ -63,7 +68,7 @@ def add_shard_flags(parser: argparse.ArgumentParser, what: str = "sequences") ->
         help=f"share the {what} out over N runs of about equally many frames",
     )
     add("--shard", type=int, metavar="I", help="run shard I of --num-shards, 0 to N - 1")
-    add("--merge", action="store_true", help="put the finished shards together, then score")
+    add("--merge", action="store_true", help=merge)
 
 
 def sharding_of(args: argparse.Namespace) -> Sharding | None:

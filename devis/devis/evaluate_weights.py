@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.distributed
 
 from devis.checkpoint import load_network
 from devis.config import Config
@@ -22,6 +19,7 @@ from vidseg_common.distributed import DistInfo
 from vidseg_common.errors import ConfigError
 from vidseg_common.files import OutputLock, check_writable
 from vidseg_common.sharding import Sharding, Shards, merged_entries
+from vidseg_common.sharding_processes import run_shard
 
 
 @dataclass(frozen=True)
@@ -105,20 +103,10 @@ def _shards(
         with OutputLock(check_writable(target)):
             write_results(target, entries)
         return score_results(cfg, chosen, target, how.workers)
-    with _started(shards, how.dist) as folder:
+    with run_shard(shards, how.dist) as folder:
         if folder is not None:
             mine = set(shards.names())
             places = [i for i, video in enumerate(videos) if str(video.id) in mine]
             part = OpenSet(chosen.file, chosen.images, select_positions(chosen.data, places))
             _run(cfg, how, file, shards.target(folder), part)
     return {}
-
-
-@contextmanager
-def _started(shards: Shards, dist: DistInfo) -> Iterator[Path | None]:
-    """`shards.run` in the first process, which tells the others what it gives."""
-    with shards.run() if dist.is_main else nullcontext() as folder:
-        told = [folder]
-        if dist.world_size > 1:
-            torch.distributed.broadcast_object_list(told)
-        yield told[0]

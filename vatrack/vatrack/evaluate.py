@@ -17,9 +17,11 @@ from vatrack.evaluation_set import EvaluationSet
 from vatrack.inference.predictor import Predictor
 from vatrack.inference.results import FrameResult
 from vatrack.outputs.drawing import draw_masks
+from vatrack.outputs.finished import from_entries, to_entries
 from vatrack.outputs.store import Masks, PlainFrame, ResultStore, to_plain
 from vidseg_common.datasets.annotations import Video
 from vidseg_common.distributed import DistInfo
+from vidseg_common.finished import FinishedVideos
 from vidseg_common.video import BackgroundWriter, write_image
 
 #: What a process has found: place of a video and its frames.
@@ -50,6 +52,9 @@ class Run:
         dist: place among several processes.
         prefetch: frames read ahead in a thread.
         pictures: what is drawn, if anything.
+        finished: keeps the results of videos that are through, and has those of an earlier run,
+            which are not run again; None keeps nothing.
+        positions: of the videos that are run; None: all.
     """
 
     chosen: EvaluationSet
@@ -58,10 +63,19 @@ class Run:
     dist: DistInfo
     prefetch: int = 4
     pictures: Pictures | None = None
+    finished: FinishedVideos | None = None
+    positions: Sequence[int] | None = None
+
+    def mine(self) -> list[int]:
+        """Positions of the videos of this process."""
+        videos = self.chosen.data.videos
+        wanted = range(len(videos)) if self.positions is None else self.positions
+        part = share([videos[i] for i in wanted], self.dist.rank, self.dist.world_size)
+        return [wanted[k] for k in part]
 
 
 def run_set(run: Run, predictor: Predictor) -> ResultStore:
-    """Segments every video.
+    """Segments the videos.
 
     Args:
         run: see `Run`.
@@ -75,7 +89,7 @@ def run_set(run: Run, predictor: Predictor) -> ResultStore:
     """
     data, dist = run.chosen.data, run.dist
     store = ResultStore(data.videos, data.categories, run.masks)
-    mine = share(data.videos, dist.rank, dist.world_size)
+    mine = run.mine()
     total = sum(data.videos[i].num_frames for i in mine)
     with ExitStack() as stack:
         writer = stack.enter_context(BackgroundWriter()) if run.pictures else None
@@ -85,6 +99,10 @@ def run_set(run: Run, predictor: Predictor) -> ResultStore:
         for position in mine:
             video = data.videos[position]
             bar.set_postfix_str(video.name)
+            if run.finished is not None and video.id in run.finished:
+                store.add(position, from_entries(run.finished.entries(video.id)))
+                bar.update(video.num_frames)
+                continue
             frames = []
             for number, image, found in _results(run, predictor, video):
                 frames.append(to_plain(found))
@@ -92,6 +110,8 @@ def run_set(run: Run, predictor: Predictor) -> ResultStore:
                     _draw(run, writer, video.file_names[number], image, found)
                 bar.update()
             store.add(position, frames)
+            if run.finished is not None:
+                run.finished.add(video.id, to_entries(frames))
     if dist.world_size > 1:
         _gather(store, mine, dist)
     return store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from vidseg_common.download import sha256_of
 from vidseg_common.files import OutputLock, check_writable
 from vidseg_common.masks import MAX_ID, write_mask
 from vidseg_common.metrics.parallel import positive_int
+from vidseg_common.own_videos import OwnVideo, add_video_flags, predict_each
 from vidseg_common.rle import RLE
 from vidseg_common.video import BackgroundWriter, Frame, VideoSink, open_source
 
@@ -37,8 +39,7 @@ def build_parser() -> ArgumentParser:
     """Flags of the command."""
     parser = ArgumentParser("vatrack predict", description=__doc__)
     add = parser.add_argument
-    add("video", type=Path, help="video file or folder of frames")
-    add("-o", "--output", type=Path, required=True, help="folder for the results")
+    add_video_flags(parser)
     add("--checkpoint", "--model", type=Path, required=True, metavar="FILE", help="weights")
     add_config_flags(
         parser,
@@ -75,24 +76,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = open_model(args.checkpoint, cfg)
     if args.visible_within_amodal:
         model = model.cut_visible()
-    predictor = make_predictor(model, args)
-    job = Job(
-        args.video,
-        args.output,
-        model.classes,
-        threshold=args.score_threshold,
-        with_overlay=not args.no_overlay,
-        max_frames=args.max_frames,
-        prefetch=max(0, args.num_workers),
-        facts={"weights": {"path": str(args.checkpoint), "sha256": sha256_of(args.checkpoint)}},
-    )
-    summary = predict_video(job, predictor)
-    found = len(summary["tracks"])
-    say(
-        f"{summary['num_frames']} frames, {found} objects",
-        *([] if found else ["no object was found: all masks are empty"]),
-        f"results in {args.output}",
-    )
+    predictor = functools.cache(lambda: make_predictor(model, args))
+    weights = {"path": str(args.checkpoint), "sha256": sha256_of(args.checkpoint)}
+
+    def predict(video: OwnVideo) -> None:
+        job = Job(
+            video.path,
+            video.output,
+            model.classes,
+            threshold=args.score_threshold,
+            with_overlay=not args.no_overlay,
+            max_frames=args.max_frames,
+            prefetch=max(0, args.num_workers),
+            facts={"weights": weights},
+        )
+        summary = predict_video(job, predictor())
+        found = len(summary["tracks"])
+        say(
+            f"{summary['num_frames']} frames, {found} objects",
+            *([] if found else ["no object was found: all masks are empty"]),
+            f"results in {video.output}",
+        )
+
+    facts = {"weights": weights["sha256"]}
+    predict_each(args, predict, method="vatrack predict", facts=facts, without=("checkpoint",))
     return 0
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import replace
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from vatrack.config import Config, dataset_settings, load_config, network_kind
 from vatrack.evaluate import Pictures, Run, run_set
 from vatrack.evaluation_set import EvaluationSet, open_evaluation_set
 from vatrack.outputs.detections import RawDetections, read_raw_detections, stored_detections
+from vatrack.outputs.finished import finished_file, finished_files, merge_shards
 from vatrack.outputs.result_json import read_json_results, write_json_results
 from vatrack.outputs.result_pickle import write_pickle
 from vatrack.outputs.store import Masks, ResultStore
-from vatrack.weights import masks_of, open_model
+from vatrack.weights import Model, masks_of, open_model
 from vidseg_common import distributed
 from vidseg_common.arguments import ArgumentParser
 from vidseg_common.commands.common import say
@@ -30,7 +32,10 @@ from vidseg_common.datasets.sailvos_per_video import Masks as OneKind
 from vidseg_common.download import sha256_of
 from vidseg_common.errors import CheckpointError, ConfigError, UserError
 from vidseg_common.files import OutputLock, check_writable
+from vidseg_common.finished import open_finished
 from vidseg_common.metrics.amodal_ap import AmodalResult
+from vidseg_common.sharding import Shards, sharding_of
+from vidseg_common.sharding_processes import run_shard
 
 __all__ = ["build_parser", "main"]
 
@@ -58,7 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _score_file(args, cfg, chosen, masks)
         return 0
     check_launch(args)
-    dist = distributed.setup(args.device, timeout_minutes=_TIMEOUT_MINUTES)
+    # Putting shards together runs no network.
+    device = "cpu" if args.merge else args.device
+    dist = distributed.setup(device, timeout_minutes=_TIMEOUT_MINUTES)
     try:
         _run(args, cfg, chosen, dist)
     finally:
@@ -77,6 +84,9 @@ def _check(parser: ArgumentParser, args: argparse.Namespace) -> None:
         parser.error("--show needs the network, it does not go with --eval-only")
     if args.eval_only and args.detections and args.out.suffix == ".json":
         parser.error("--detections: JSON files have tracks only; give the pickle")
+    if args.num_shards is not None and (args.eval_only or args.show or args.show_dir):
+        wrong = "--eval-only" if args.eval_only else "--show"
+        parser.error(f"{wrong} does not go with --num-shards")
 
 
 def _open_set(args: argparse.Namespace, cfg: Config) -> EvaluationSet:
@@ -97,7 +107,7 @@ def _run(
 ) -> None:
     if args.checkpoint == DEFAULT_CHECKPOINT and not args.checkpoint.exists():
         raise CheckpointError("--checkpoint is missing: expected a file of weights")
-    chosen.check_frames()
+    sharding = sharding_of(args)
     model = open_model(args.checkpoint, cfg)
     classes = chosen.settings.classes
     if len(classes) != model.network.settings.num_classes:
@@ -105,22 +115,100 @@ def _run(
             f"{cfg.path}: the data set has {len(classes)} classes, the network "
             f"{model.network.settings.num_classes}"
         )
-    predictor = make_predictor(model, args, dist.device, with_detections=args.detections)
-    with ExitStack() as stack:
+    settings = _settings(args, model, chosen)
+    if sharding is None:
+        with _locked(args.out, dist):
+            store = _compute(args, model, chosen, dist, settings)
+            if dist.is_main:
+                _publish(args, cfg, chosen, model, store)
+                for path in finished_files(args.out):
+                    path.unlink()
+        return
+    shards = Shards(
+        sharding,
+        args.out,
+        method="vatrack",
+        data=chosen.settings.ann_file.name,
+        lengths={str(video.id): video.num_frames for video in chosen.data.videos},
+        settings=settings,
+    )
+    if sharding.is_merge:
         if dist.is_main:
-            stack.enter_context(OutputLock(check_writable(args.out.parent)))
+            store = ResultStore(chosen.data.videos, chosen.data.categories, model.masks)
+            merge_shards(shards, store, settings)
+            with _locked(args.out, dist):
+                _publish(args, cfg, chosen, model, store)
+        return
+    with run_shard(shards, dist) as folder:
+        if folder is not None:
+            own = argparse.Namespace(**{**vars(args), "out": shards.target(folder)})
+            with _locked(own.out, dist):
+                _compute(own, model, chosen, dist, settings, set(shards.names()))
+
+
+@contextmanager
+def _locked(out: Path, dist: distributed.DistInfo) -> Iterator[None]:
+    """The folder of a result file, used by the processes of one run."""
+    folder = check_writable(out.parent)
+    with OutputLock(folder) if dist.is_main else nullcontext():
+        yield
+
+
+def _settings(args: argparse.Namespace, model: Model, chosen: EvaluationSet) -> dict[str, Any]:
+    """What results depend on, but for the machine and its folders."""
+    settings = {
+        "weights": sha256_of(model.path),
+        "annotations": sha256_of(chosen.settings.ann_file),
+        "network": asdict(model.network.settings),
+        "inference": asdict(model.inference),
+        "detections": args.detections,
+        "precision": args.precision,
+    }
+    return dict(json.loads(json.dumps(settings, default=str)))
+
+
+def _compute(
+    args: argparse.Namespace,
+    model: Model,
+    chosen: EvaluationSet,
+    dist: distributed.DistInfo,
+    settings: dict[str, Any],
+    names: set[str] | None = None,
+) -> ResultStore:
+    """Runs all videos or those of some ids; the first process has all results."""
+    videos = chosen.data.videos
+    positions = [i for i, video in enumerate(videos) if names is None or str(video.id) in names]
+    chosen.check_frames([videos[i] for i in positions])
+    predictor = make_predictor(model, args, dist.device, with_detections=args.detections)
+    pictures = _pictures(args)
+    with ExitStack() as stack:
+        finished = None
+        if pictures is None:
+            kept = open_finished(finished_file(args.out, dist), settings)
+            finished = stack.enter_context(kept)
         run = Run(
             chosen,
             model.masks,
             model.classes,
             dist,
             prefetch=max(0, args.num_workers),
-            pictures=_pictures(args),
+            pictures=pictures,
+            finished=finished,
+            positions=positions,
         )
-        store = run_set(run, predictor)
-        if dist.is_main:
-            _write(args, store, {"config": cfg.path.stem, "weights": sha256_of(model.path)})
-            _finish(args, cfg, chosen, store)
+        return run_set(run, predictor)
+
+
+def _publish(
+    args: argparse.Namespace,
+    cfg: Config,
+    chosen: EvaluationSet,
+    model: Model,
+    store: ResultStore,
+) -> None:
+    """Writes results and scores them."""
+    _write(args, store, {"config": cfg.path.stem, "weights": sha256_of(model.path)})
+    _finish(args, cfg, chosen, store)
 
 
 def _pictures(args: argparse.Namespace) -> Pictures | None:

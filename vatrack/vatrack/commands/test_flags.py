@@ -11,6 +11,7 @@ from vatrack.commands.train_flags import DEFAULT_CONFIG
 from vatrack.scoring import METRICS
 from vidseg_common.arguments import ArgumentParser, did_you_mean
 from vidseg_common.metrics.parallel import available_cpus, positive_int
+from vidseg_common.sharding import add_shard_flags
 
 DEFAULT_CHECKPOINT = Path("train_output/default/latest.pth")
 DEFAULT_OUT = Path("test_output/default.pkl")
@@ -66,6 +67,7 @@ def _add_result_flags(parser: ArgumentParser) -> None:
         action="store_true",
         help="score the detections before tracking too; masks of all of them are written",
     )
+    add_shard_flags(parser, "videos")
 
 
 def _add_score_flags(parser: ArgumentParser) -> None:
