@@ -19,6 +19,8 @@ launch() {
   hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
   head=${hosts%%$'\n'*}
   export OMP_NUM_THREADS=${OMP_NUM_THREADS:-4}
+  # srun does not take over by itself how many cores the job's task has.
+  if [ -n "${SLURM_CPUS_PER_TASK:-}" ]; then export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK; fi
   export VIDSEG_STOP_FILE=${STOP_FILE:-${TMPDIR:-/tmp}/stop-$job}
   rm -f "$VIDSEG_STOP_FILE"
   trap 'signalled=1; touch "$VIDSEG_STOP_FILE"' USR1

@@ -170,7 +170,8 @@ class Trainer:
 
     def _batches(self, first: int, end: int) -> Generator[Batch, None, None]:
         """The batches of an epoch; workers end with it."""
-        yield from self.feed.batches(first, end)
+        per_pass = self.feed.plan.batch_size / self.options.accumulate
+        yield from self.log.feed.watch(self.feed.batches(first, end), per_pass)
 
     def _iterate(self, parts: list[Batch]) -> dict[str, float]:
         """One step of the optimiser; returns the losses, means over all parts and processes.

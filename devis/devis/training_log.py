@@ -16,6 +16,7 @@ from devis.losses import LossSettings
 from devis.parameter_groups import Group
 from devis.training_step import TOTAL
 from devis.visdom_curves import ITERATIONS, LOSSES, SCORES, Curves
+from vidseg_common.feed_meter import FeedMeter
 from vidseg_common.logging import RunLogger
 
 #: Values over which the console shows the median.
@@ -108,7 +109,7 @@ class TrainingLog:
         self, folder: Path | None, *, rank: int, interval: int, stream: IO[str] | None = None
     ) -> None:
         self._rank, self._stream, self.interval = rank, stream, max(interval, 1)
-        self.meters = Meters()
+        self.meters, self.feed = Meters(), FeedMeter()
         self.curves: Curves | None = None
         writes = folder is not None and rank == 0
         self._events = RunLogger(folder, LOG, console=False, rank=rank) if writes else None
@@ -142,7 +143,8 @@ class TrainingLog:
         last = place == length - 1
         if place % self.interval and not last:
             return
-        self.line(progress_line(self.meters, epoch, place, length))
+        line = progress_line(self.meters, epoch, place, length)
+        self.line(f"{line}  feed: {self.feed.take()}")
         points = self.meters.medians()
         if self._events is not None:
             self._events.scalars({f"train/{k}": v for k, v in points.items()}, iteration)

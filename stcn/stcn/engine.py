@@ -27,6 +27,7 @@ from vidseg_common import distributed
 from vidseg_common.checkpoint import save_atomic
 from vidseg_common.config import to_dict
 from vidseg_common.errors import UserError
+from vidseg_common.feed_meter import FeedMeter
 from vidseg_common.logging import RunLogger, git_description
 from vidseg_common.seeding import capture_rng, restore_rng, seed_everything
 from vidseg_common.stopping import Agreement, StopSignals
@@ -115,7 +116,7 @@ class Trainer:
             self.device.type, enabled=self.amp_dtype == torch.float16
         )
         self.loss = SequenceLoss(BootstrapSchedule(config.bootstrap_start, config.bootstrap_end))
-        self.iteration, self.averages = 0, Averages()
+        self.iteration, self.averages, self.feed = 0, Averages(), FeedMeter()
         self.agreement = Agreement(dist)
         # False while weights, optimiser and counters do not belong together.
         self._consistent, self._saved_at = True, -1
@@ -171,7 +172,8 @@ class Trainer:
     def _train(self, signals: StopSignals) -> int:
         """Iterates to the end (0) or to the end of the iteration in which a signal came."""
         config, started = self.config, time.perf_counter()
-        for batch in self.loader.batches(self.iteration, config.iterations):
+        batches = self.loader.batches(self.iteration, config.iterations)
+        for batch in self.feed.watch(batches, config.batch_size * self.dist.world_size):
             out = self._iterate(batch)
             if self._is_due(config.report_every):
                 self._report(time.perf_counter() - started)
@@ -217,6 +219,8 @@ class Trainer:
             "time": seconds / max(1, self.averages.count),
             **distributed.all_reduce_mean(self.averages.report()),
         }
+        speed = self.feed.take()
+        values |= {"samples_per_s": speed.samples, "waiting": speed.waiting}
         self.logger.scalars({f"train/{k}": v for k, v in values.items()}, self.iteration)
         for line in progress_lines(self.iteration, values):
             self.logger.line(line)

@@ -145,7 +145,8 @@ class Trainer:
     def _train(self, signals: StopSignals) -> int:
         """Iterates to the end (0) or to the end of the iteration in which a signal came."""
         stop_at, options = self.cfg.TRAINING.MAX_ITERATIONS, self.options
-        batches = self.feed.batches(self.iteration, stop_at)
+        per_pass = self.plan.batch_size / self.plan.interval
+        batches = self.log.feed.watch(self.feed.batches(self.iteration, stop_at), per_pass)
         while self.iteration < stop_at:
             losses = self._iterate(batches)
             self.clock.tick(self.iteration)
@@ -187,7 +188,8 @@ class Trainer:
         means = distributed.all_reduce_mean({n: float(v) for n, v in losses.items()})
         rate = self.optimiser.param_groups[0]["lr"]
         if shown and self.dist.is_main:
-            self.log.line(progress_line(means, rate, self.clock))
+            line = progress_line(means, rate, self.clock)
+            self.log.line(f"{line} - data: {self.log.feed.take()}")
         if plotted:
             self.log.losses(means, rate, self.iteration)
 

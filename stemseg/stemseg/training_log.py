@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from vidseg_common.feed_meter import FeedMeter
 from vidseg_common.logging import RunLogger
 
 VERBOSE = ("debug", "verbose")
@@ -119,7 +120,7 @@ class TrainingLog:
         rank: int = 0,
         stream: IO[str] | None = None,
     ) -> None:
-        self._threshold = LEVELS[level]
+        self._threshold, self.feed = LEVELS[level], FeedMeter()
         self._prefix = f"process {rank}: " if rank else ""
         self._stream = stream
         self._files = RunLogger(folder, RUN_NAME, console=False, rank=rank)

@@ -169,7 +169,8 @@ class Trainer:
     def _train(self, signals: StopSignals) -> int:
         """Iterates to the end (0) or to the end of the iteration in which a signal came."""
         stop_at, saving = self.cfg.max_iter, self.options.saving
-        batches = self.feed.batches(self.iteration, stop_at)
+        per_share = self.options.batch_size / self.interval
+        batches = self.log.feed.watch(self.feed.batches(self.iteration, stop_at), per_share)
         while self.iteration < stop_at:
             started = time.perf_counter()
             rate, epoch = self.schedule.at(self.iteration), self.epoch

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from vidseg_common.feed_meter import FeedMeter
 from vidseg_common.logging import RunLogger, open_to_append, read_jsonl
 
 #: Iterations per console line and per point of the curves.
@@ -80,7 +81,7 @@ class TrainingLog:
         self, folder: Path | None, name: str, *, rank: int = 0, stream: IO[str] | None = None
     ) -> None:
         self._rank, self._stream = rank, stream
-        self.averages = Averages()
+        self.averages, self.feed = Averages(), FeedMeter()
         writes = folder is not None and rank == 0
         self._json = JsonLog(folder / f"{name}.log") if writes and folder else None
         self._events = (
@@ -139,7 +140,8 @@ class TrainingLog:
             iteration: number of iterations that are done.
             total: iterations of the whole training.
         """
-        self.line(progress_line(self.averages.means(), epoch, iteration, total))
+        line = progress_line(self.averages.means(), epoch, iteration, total)
+        self.line(f"{line} || data: {self.feed.take()}")
 
     def validation(self, numbers: Mapping[str, float], iteration: int) -> None:
         """Notes the scores of a validation."""

@@ -126,7 +126,9 @@ class Trainer:
     def _train(self, stop_at: int, signals: StopSignals) -> int:
         """Iterates to the end (0) or to the end of the iteration in which a signal came."""
         settings = self.plan.training
-        batches = self.feed.batches(self.iteration, stop_at)
+        batches = self.log.feed.watch(
+            self.feed.batches(self.iteration, stop_at), self.feed.plan.batch_size
+        )
         while self.iteration < stop_at:
             started = time.perf_counter()
             batch = next(batches)
@@ -300,7 +302,15 @@ class Trainer:
         if source is None:
             return
         found = resume(Path(source), self.network, self.optimiser)
-        self.iteration = self._saved_at = found.iteration
+        self.iteration, before = found.iteration, found.epoch_length
+        if before and before != self.epoch_length:
+            # The schedule counts epochs: of one that has begun the same part is left.
+            self.iteration = found.iteration * self.epoch_length // before
+            self.log.line(
+                f"warning: an epoch had {before} iterations and has {self.epoch_length} now; "
+                f"iteration {found.iteration} becomes {self.iteration}"
+            )
+        self._saved_at = self.iteration
         if found.rng is None:
             self.log.line(f"warning: {source}: no state of random generators; they start anew")
         else:

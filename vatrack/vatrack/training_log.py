@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from vidseg_common.feed_meter import FeedMeter
 from vidseg_common.logging import open_to_append
 
 
@@ -52,7 +53,7 @@ class TrainingLog:
             name = time.strftime("%Y%m%d_%H%M%S")
             self._files = [open_to_append(folder / f"{name}.{end}") for end in ("log", "log.json")]
         self._sums: dict[str, float] = {}
-        self._count = 0
+        self._count, self.feed = 0, FeedMeter()
 
     def session(self, facts: Mapping[str, Any]) -> None:
         """Notes how the training was started, as the first JSON line."""
@@ -85,14 +86,23 @@ class TrainingLog:
         self._sums, self._count = {}, 0
         seconds, data_time = means.pop("time"), means.pop("data_time")
         used = {} if memory is None else {"memory": memory}
+        speed = self.feed.take()
         self.line(
             f"Epoch [{place.epoch}][{place.iteration}/{place.epoch_length}]\t"
             f"lr: {place.rate:.3e}, eta: {duration(seconds * place.left)}, time: {seconds:.3f}, "
             f"data_time: {data_time:.3f}, "
             + "".join(f"memory: {value}, " for value in used.values())
             + ", ".join(f"{name}: {value:.4f}" for name, value in means.items())
+            + f", feed: {speed}"
         )
-        numbers = {"lr": place.rate, **used, "data_time": data_time, **means, "time": seconds}
+        numbers = {
+            "lr": place.rate,
+            **used,
+            "data_time": data_time,
+            "samples_per_s": speed.samples,
+            **means,
+            "time": seconds,
+        }
         self._write_json(
             {"mode": "train", "epoch": place.epoch, "iter": place.iteration, **numbers}
         )

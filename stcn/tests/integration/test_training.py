@@ -64,7 +64,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 # Runs train.py in one of several processes: keeps its first gradients and its last weights; the
-# second process is told to stop after the fourth iteration.
+# second process is told to stop after the fourth iteration, or fails there.
 RECORDING = """
 import os, pathlib, runpy, signal, sys, torch
 from stcn.engine import Trainer
@@ -84,6 +84,9 @@ def keep(self, batch):
     named = self.network.named_parameters()
     self.gradients = self.gradients or {n: p.grad.clone() for n, p in named}
     if self.dist.rank == 1 and self.iteration == 4:
+        if "FAIL" in os.environ:
+            (folder / "failed").touch()
+            raise RuntimeError("fails on purpose")
         signal.raise_signal(signal.SIGTERM)
     return out
 
@@ -184,20 +187,34 @@ def wait_for(path, process):
         time.sleep(0.05)
 
 
-@pytest.mark.slow
-def test_two_processes_train_as_one(train_yaml, train_root, train_config, tmp_path):
+def two_processes(tmp_path, *command, **more):
+    """Runs RECORDING in two processes."""
     script = tmp_path / "recording.py"
     script.write_text(RECORDING)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    more = ["min_final_iterations", 5000]
-    done = subprocess.run(
-        [*launch, script, TRAIN, *words(train_yaml, train_root, tmp_path, "two", *more)],
-        env=os.environ | {"RECORD_FOLDER": str(tmp_path), "OMP_NUM_THREADS": "1"},
+    return subprocess.run(
+        [*launch, script, TRAIN, *command],
+        env=os.environ | {"RECORD_FOLDER": str(tmp_path), "OMP_NUM_THREADS": "1", **more},
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_ends_all(train_yaml, train_root, tmp_path):
+    command = words(train_yaml, train_root, tmp_path, "two", "batch_size", 1)
+    done = two_processes(tmp_path, *command, FAIL="1")
+    assert done.returncode != 0
+    assert time.time() - (tmp_path / "failed").stat().st_mtime < 60
+    assert "in keep" in done.stderr and "RuntimeError: fails on purpose" in done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(train_yaml, train_root, train_config, tmp_path):
+    more = ["min_final_iterations", 5000]
+    done = two_processes(tmp_path, *words(train_yaml, train_root, tmp_path, "two", *more))
     text = done.stdout + done.stderr
     assert (tmp_path / "rank1.pth").exists(), text
     ranks = [load(tmp_path / f"rank{rank}.pth") for rank in (0, 1)]

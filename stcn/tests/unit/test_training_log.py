@@ -89,6 +89,7 @@ def test_files_hold_the_documented_tags(train_config, tmp_path):
     run = tmp_path / folder.name
     events = accumulators.EventAccumulator(str(run)).Reload()
     scalars = ["lr", "time", "loss_1", "loss_2", "total_loss", "p", "iou", "sec_iou"]
+    scalars += ["samples_per_s", "waiting"]
     tags = events.Tags()
     assert set(tags["scalars"]) == {f"train/{name}" for name in scalars}
     assert tags["images"] == ["train/pairs"]

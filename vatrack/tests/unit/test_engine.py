@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,12 +18,14 @@ from vatrack.engine import Trainer
 from vatrack.feed import GroupOrder, Shares, make_feed
 from vatrack.losses.batch import FrameTargets, PairSample
 from vatrack.losses.settings import LossSettings, ProposalSettings
+from vatrack.losses.training import total_loss
 from vatrack.model import ModelSettings, build
 from vatrack.saved import LATEST
 from vatrack.schedules import Schedule
 from vatrack.session import Interrupted, NonFiniteLossError, Plan, RunOptions
 from vatrack.start import load_start
 from vatrack.train_settings import TrainSettings
+from vatrack.training_step import step_generator
 from vidseg_common import distributed
 from vidseg_common.errors import CheckpointError, ConfigError, UserError
 
@@ -300,24 +303,78 @@ def test_processes_share_the_pairs_of_a_step():
         make_feed(Pairs(0), [], Shares(1), num_workers=0, seed=0)
 
 
-def test_two_processes_end_with_one_network(tmp_path):
-    code = f"""
-import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+TWO = """
+import pathlib, sys
+folder, here, fails = sys.argv[1:]
+sys.path.insert(0, here)
 import test_engine as t
 from vidseg_common import distributed
-t.CPU = distributed.setup("cpu")
+
+t.CPU, iterate, first = distributed.setup("cpu"), t.Trainer._iterate, {}
+
+def watch(self, batch, rate):
+    if fails == "True" and t.CPU.rank == 1 and self.iteration == 1:
+        pathlib.Path(folder, "failed").touch()
+        raise RuntimeError("fails on purpose")
+    values = iterate(self, batch, rate)
+    if not first:
+        grads = {n: p.grad for n, p in self.network.named_parameters() if p.grad is not None}
+        first.update({n: grad.clone() for n, grad in grads.items()})
+    return values
+
+t.Trainer._iterate = watch
 run = t.trainer(None, t.Pairs(8, empty=(0, 3)), samples_per_gpu=1, epochs=1)
 assert run.run() == 4
-state = run.network.state_dict()
-t.torch.save(state, {str(tmp_path)!r} + f"/rank{{t.CPU.rank}}.pt")
+content = {"first": first, "w": run.network.state_dict()}
+t.torch.save(content, f"{folder}/rank{t.CPU.rank}.pt")
 distributed.cleanup()
 """
+
+
+def two_processes(tmp_path, *, fails):
     script = tmp_path / "train_two.py"
-    script.write_text(code)
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *words], capture_output=True, text=True, timeout=240, env=env, check=False
+    script.write_text(TWO)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script]
+    words = [sys.executable, *launch, tmp_path, Path(__file__).parent, fails]
+    return subprocess.run(
+        [str(word) for word in words],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=False,
     )
+
+
+def test_two_processes_step_as_one_and_end_with_one_network(tmp_path):
+    done = two_processes(tmp_path, fails=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert same(*(torch.load(tmp_path / f"rank{i}.pt", weights_only=True) for i in range(2)))
+    ranks = [torch.load(tmp_path / f"rank{i}.pt", weights_only=True) for i in range(2)]
+    assert same(ranks[0]["w"], ranks[1]["w"]) and same(ranks[0]["first"], ranks[1]["first"])
+    # One process takes the pairs of both one after the other.
+    alone, data = trainer(None, Pairs(8, empty=(0, 3))), Pairs(8, empty=(0, 3))
+    for rank in range(2):
+        feed, _ = make_feed(data, data.groups, Shares(1, rank, 2), num_workers=0, seed=alone.seed)
+        losses = alone.step(next(feed.batches(0, 1)), step_generator(alone.seed, 0, rank))
+        (total_loss(losses) / 2).backward()
+    grads = {n: p.grad for n, p in alone.network.named_parameters() if p.grad is not None}
+    largest = max(float(grad.abs().max()) for grad in grads.values())
+    for name, grad in grads.items():
+        assert float((grad - ranks[0]["first"][name]).abs().max()) <= 1e-6 * largest, name
+
+
+def test_a_process_that_fails_ends_all(tmp_path):
+    done = two_processes(tmp_path, fails=True)
+    assert done.returncode != 0
+    assert time.time() - (tmp_path / "failed").stat().st_mtime < 60
+    assert "in watch" in done.stderr and "RuntimeError: fails on purpose" in done.stderr
+
+
+def test_more_processes_go_on_at_the_same_place_of_the_epoch(tmp_path, capsys):
+    trainer(tmp_path, samples_per_gpu=1, epochs=1).run()
+    # What a second process adds to a step is what another pair adds.
+    resumed = trainer(tmp_path, samples_per_gpu=2, resume_from=str(tmp_path / LATEST))
+    assert resumed.iteration == resumed.epoch_length == 4
+    out = capsys.readouterr().out
+    assert "an epoch had 6 iterations and has 4 now; iteration 6 becomes 4" in out
+    assert "other samples than before: batch size was 1, is 2" in out
