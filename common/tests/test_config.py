@@ -164,8 +164,25 @@ def test_bad_file(tmp_path, text, expected):
     with pytest.raises(ConfigError) as caught:
         load_yaml(Config, path)
     assert expected in str(caught.value)
-    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).startswith(f"{path}:")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("name: a\ntrain:\n  lr: 1\n  stps: [1]", 4),
+        ("# as before\n\ntrain:\n  amp: 1", 4),
+        ("train:\n  sources:\n  - root: a\n  - root: b\n    r: 2", 5),
+        ("name: a\ntrain: 5", 2),
+    ],
+)
+def test_lines_are_named(tmp_path, text, line):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_yaml(Config, path)
+    assert str(caught.value).startswith(f"{path}:{line}: ")
 
 
 def test_missing_file(tmp_path):

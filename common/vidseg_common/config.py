@@ -1,7 +1,7 @@
 """Typed configuration: frozen dataclasses are the schema, YAML holds values, overrides change them.
 
-Every error is a `ConfigError` that names the file, the dotted key, what is expected there, and,
-for an unknown key, the nearest one that exists.
+Every error is a `ConfigError` that names file and line, the dotted key, what is expected there,
+and, for an unknown key, the nearest one that exists.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import functools
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,13 +66,16 @@ def load_yaml(cls: type[T], path: str | Path) -> T:
     """
     path = Path(path)
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+        text = path.read_text(encoding="utf-8")
+        values = yaml.load(text, Loader=_UniqueKeyLoader)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise ConfigError(f"{path}: cannot be read ({reason})") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from error
-    return from_dict(cls, {} if values is None else values, source=str(path))
+    source = _File(path)
+    source.text = text
+    return from_dict(cls, {} if values is None else values, source=source)
 
 
 def apply_overrides(cfg: T, overrides: Sequence[Any], *, source: str = "command line") -> T:
@@ -128,6 +131,43 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+class _File(str):
+    """The name of a YAML file as the source of values, which knows the lines of its keys."""
+
+    text = ""
+
+    def line_of(self, key: str) -> int | None:
+        """The line of a dotted key, from 1; None where it is not written as such."""
+        return next(
+            (
+                line
+                for name, line in _lines(yaml.compose(self.text, Loader=yaml.SafeLoader), "")
+                if name == key
+            ),
+            None,
+        )
+
+
+def _lines(node: yaml.Node | None, prefix: str) -> Iterator[tuple[str, int]]:
+    """Dotted keys of a YAML text with their lines."""
+    if isinstance(node, yaml.MappingNode):
+        for key_node, value in node.value:
+            key = f"{prefix}{key_node.value}"
+            yield key, key_node.start_mark.line + 1
+            yield from _lines(value, f"{key}.")
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            key = f"{prefix.removesuffix('.')}[{index}]"
+            yield key, item.start_mark.line + 1
+            yield from _lines(item, f"{key}.")
+
+
+def _at(source: str, key: str) -> str:
+    """The source with the line of a key, if it is a file."""
+    line = source.line_of(key) if isinstance(source, _File) else None
+    return source if line is None else f"{source}:{line}"
+
+
 @functools.cache
 def _field_types(cls: type) -> dict[str, Any]:
     """Name -> resolved annotation of every field that the constructor takes."""
@@ -153,15 +193,18 @@ def _item_section(kind: Any) -> type | None:
 
 def _build(cls: type, mapping: Any, source: str, prefix: str) -> Any:
     if not isinstance(mapping, Mapping):
-        where = f"field {prefix.rstrip('.')!r}" if prefix else "the file"
+        section = prefix.rstrip(".")
+        where = f"field {section!r}" if prefix else "the file"
         raise ConfigError(
-            f"{source}: {where} expects keys with values, got {type(mapping).__name__} {mapping!r}"
+            f"{_at(source, section)}: {where} expects keys with values, got "
+            f"{type(mapping).__name__} {mapping!r}"
         )
     fields = _field_types(cls)
     values: dict[str, Any] = {}
     for name, value in mapping.items():
         if name not in fields:
-            raise ConfigError(_unknown_key(cls, f"{prefix}{name}", prefix, source))
+            key = f"{prefix}{name}"
+            raise ConfigError(_unknown_key(cls, key, prefix, _at(source, key)))
         values[name] = _convert(fields[name], value, source, f"{prefix}{name}", text=False)
     required = [item.name for item in dataclasses.fields(cls) if item.init and _is_required(item)]
     missing = [f"{prefix}{name}" for name in required if name not in values]
@@ -190,7 +233,8 @@ def _convert(kind: Any, value: Any, source: str, key: str, *, text: bool) -> Any
     except (ValueError, TypeError) as error:
         detail = f" ({error})" if str(error) else ""
         raise ConfigError(
-            f"{source}: field {key!r} expects {describe_type(kind)}, got {value!r}{detail}"
+            f"{_at(source, key)}: field {key!r} expects {describe_type(kind)}, got "
+            f"{value!r}{detail}"
         ) from error
 
 
