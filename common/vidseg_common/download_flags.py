@@ -4,12 +4,31 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
+from vidseg_common.arguments import ArgumentParser
 from vidseg_common.download import download
 from vidseg_common.errors import DownloadError, UserError
 from vidseg_common.files import check_writable
+
+
+def download_parser(command: str, about: str, names: Collection[str]) -> ArgumentParser:
+    """The command line of a method's download of weights.
+
+    Args:
+        command: as it is typed.
+        about: what it does.
+        names: of the files.
+    """
+    parser = ArgumentParser(command, description=about)
+    listed = ", ".join(names)
+    parser.add_argument("name", choices=names, metavar="NAME", help=f"which file: {listed}")
+    add_source_flags(parser)
+    parser.add_argument(
+        *("--output", "-o"), type=Path, default=Path("weights"), help="folder of weights"
+    )
+    return parser
 
 
 def add_source_flags(parser: argparse.ArgumentParser) -> None:

@@ -114,10 +114,12 @@ class Scores:
     def _mot_tables(self) -> list[str]:
         tables = []
         for name, result in self.mot.items():
-            tables.append(f"{name}\n{result.table()}")
+            masks, _, metric = name.partition("_")
+            title = f"{metric.upper()}, {masks} {'boxes' if metric == 'mot' else 'masks'}"
+            tables.append(f"{title}\n{result.table()}")
             if self.options.upstream_rows:
                 rows = result.table(compat=True)
-                tables.append(f"{name}, rows as the original sums them\n{rows}")
+                tables.append(f"{title}, rows as the original sums them\n{rows}")
         return tables
 
 

@@ -21,6 +21,8 @@ __all__ = ["AmodalMotResult", "evaluate"]
 _RATIOS = ("mota", "motp", "idf1")
 _COUNTS = (*("num_misses", "num_false_positives", "num_switches", "mostly_tracked", "mostly_lost"),)
 _COLUMNS = ("mota", "motp", *_COUNTS, "idf1")
+#: Of the table.
+_HEADS = ("MOTA", "MOTP", "FN", "FP", "IDs", "MT", "ML", "IDF1")
 _FIRST_CLASSES = 6
 
 
@@ -104,7 +106,7 @@ class AmodalMotResult:
         Args:
             compat: as `rows`.
         """
-        cells = [["", *_COLUMNS]]
+        cells = [["", *_HEADS]]
         cells += [
             [row["class"], *(_cell(column, row[column]) for column in _COLUMNS)]
             for row in self.rows(compat=compat)

@@ -15,7 +15,7 @@ from devis.weights import RELEASED, STARTS
 from vidseg_common.archives import extract
 from vidseg_common.commands.common import say
 from vidseg_common.config import ArgumentParser
-from vidseg_common.download_flags import add_source_flags, download_checked
+from vidseg_common.download_flags import download_checked, download_parser
 from vidseg_common.errors import CheckpointError
 
 SUFFIX = ".pth"
@@ -23,20 +23,12 @@ SUFFIX = ".pth"
 
 def build_parser() -> ArgumentParser:
     """The command line."""
-    parser = ArgumentParser(
+    return download_parser(
         "devis download",
-        description=f"{__doc__}\n\nThe authors publish every file packed into a zip, behind links "
+        f"{__doc__}\n\nThe authors publish every file packed into a zip, behind links "
         "that are not stable. Give the link of today, or a copy fetched by hand, packed or not.",
+        (*RELEASED, *STARTS),
     )
-    parser.add_argument(
-        "name", choices=[*RELEASED, *STARTS], metavar="NAME",
-        help=f"which file: {', '.join((*RELEASED, *STARTS))}",
-    )  # fmt: skip
-    add_source_flags(parser)
-    parser.add_argument(
-        *("--output", "-o"), type=Path, default=Path("weights"), help="folder of weights"
-    )
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:

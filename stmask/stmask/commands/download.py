@@ -10,7 +10,7 @@ from stmask.commands.flags import say
 from stmask.config import get_config
 from stmask.weights import COCO_STARTS, FIRST_TABLE, RELEASED
 from vidseg_common.config import ArgumentParser
-from vidseg_common.download_flags import add_source_flags, download_checked
+from vidseg_common.download_flags import download_checked, download_parser
 
 #: Starting point to a configuration that starts from it.
 STARTS = dict(
@@ -22,20 +22,12 @@ START_FOLDER = "pretrained_models_coco"
 
 def build_parser() -> ArgumentParser:
     """The command line."""
-    parser = ArgumentParser(
+    return download_parser(
         "stmask download",
-        description=f"{__doc__}\n\nThe authors publish the files behind links that are not stable, "
+        f"{__doc__}\n\nThe authors publish the files behind links that are not stable, "
         "one of which leads to another model. Give the link of today, or a copy fetched by hand.",
+        (*RELEASED, *FIRST_TABLE, *COCO_STARTS),
     )
-    parser.add_argument(
-        "name", choices=[*RELEASED, *FIRST_TABLE, *COCO_STARTS], metavar="NAME",
-        help=f"which file: {', '.join((*RELEASED, *FIRST_TABLE, *COCO_STARTS))}",
-    )  # fmt: skip
-    add_source_flags(parser)
-    parser.add_argument(
-        *("--output", "-o"), type=Path, default=Path("weights"), help="folder of weights"
-    )
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,26 +12,18 @@ from vatrack.start import load_start
 from vatrack.weights import RELEASED, START
 from vidseg_common.arguments import ArgumentParser
 from vidseg_common.commands.common import say
-from vidseg_common.download_flags import add_source_flags, download_checked
+from vidseg_common.download_flags import download_checked, download_parser
 from vidseg_common.errors import CheckpointError
 
 
 def build_parser() -> ArgumentParser:
     """The command line."""
-    names = (*RELEASED, START[0])
-    parser = ArgumentParser(
+    return download_parser(
         "vatrack download",
-        description=f"{__doc__}\n\nThe authors publish the files behind links that are not stable. "
+        f"{__doc__}\n\nThe authors publish the files behind links that are not stable. "
         "Give the link of today, or a copy fetched by hand.",
+        (*RELEASED, START[0]),
     )
-    parser.add_argument(
-        "name", choices=names, metavar="NAME", help=f"which file: {', '.join(names)}"
-    )
-    add_source_flags(parser)
-    parser.add_argument(
-        *("--output", "-o"), type=Path, default=Path("weights"), help="folder of weights"
-    )
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
