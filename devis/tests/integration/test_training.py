@@ -13,6 +13,7 @@ import torch
 
 from devis.commands import main as main_command
 from devis.commands import train
+from devis.engine import Trainer
 from vidseg_common.errors import CheckpointError, ConfigError, UserError
 from vidseg_common.files import OutputLock
 
@@ -41,8 +42,8 @@ sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
-# Runs main.py in one of several processes; the second is told to stop after the second step.
-# Keeps the last weights of every process.
+# Runs main.py in one of several processes; the second is told to stop after the second step, or
+# fails there. Keeps the first gradients and the last weights of every process.
 STOPPING = """
 import os, pathlib, runpy, signal, sys, torch
 from devis.engine import Trainer
@@ -50,15 +51,21 @@ from devis.engine import Trainer
 folder, run, iterate = pathlib.Path(os.environ["RECORD_FOLDER"]), Trainer.run, Trainer._iterate
 
 def record(self):
+    self.gradients = None
     try:
         return run(self)
     finally:
-        content = {"it": self.iteration, "w": self.network.state_dict()}
+        content = {"it": self.iteration, "first": self.gradients, "w": self.network.state_dict()}
         torch.save(content, folder / f"rank{self.dist.rank}.pth")
 
 def stop(self, parts):
     losses = iterate(self, parts)
+    grads = {n: p.grad for n, p in self.network.named_parameters() if p.grad is not None}
+    self.gradients = self.gradients or {n: grad.clone() for n, grad in grads.items()}
     if self.dist.rank == 1 and self.iteration == 2:
+        if "FAIL" in os.environ:
+            (folder / "failed").touch()
+            raise RuntimeError("fails on purpose")
         signal.raise_signal(signal.SIGTERM)
     return losses
 
@@ -132,22 +139,52 @@ def test_interrupted_training_saves_and_continues(words, tmp_path):
     assert sorted(curve(place)) == sorted(curve(tmp_path / "straight")) == list(range(1, 17))
 
 
-@pytest.mark.slow
-def test_two_processes_step_as_one_and_stop_together(words, tmp_path):
+def two_processes(tmp_path, *command, **more):
+    """Runs STOPPING in two processes; what is printed, and the exit status."""
     script = tmp_path / "stopping.py"
     script.write_text(STOPPING)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    plain = ("MODEL.DROPOUT", 0)  # processes draw differently
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MASTER_")}
     done = subprocess.run(
-        [*launch, script, MAIN, *words(tmp_path / "two", *plain)],
-        env={k: v for k, v in os.environ.items() if not k.startswith("MASTER_")}
-        | {"RECORD_FOLDER": str(tmp_path)},
+        [*launch, script, *command],
+        env=clean | {"RECORD_FOLDER": str(tmp_path), "OMP_NUM_THREADS": "1", **more},
         capture_output=True,
         text=True,
         timeout=400,
         check=False,
     )
-    text = done.stdout + done.stderr
+    return done.stdout + done.stderr, done.returncode
+
+
+def assert_gradients_of_one_process(ranks, trained):
+    """Both had the gradients of one process that takes the same shares one after the other."""
+    assert_same(ranks[0]["first"], ranks[1]["first"])
+    assert trained.keys() == ranks[0]["first"].keys()
+    largest = max(float(grad.abs().max()) for grad in trained.values())
+    for name, grad in trained.items():
+        assert float((grad - ranks[0]["first"][name]).abs().max()) <= 1e-6 * largest, name
+
+
+@pytest.fixture
+def first_gradients(monkeypatch):
+    """Those of the first step that is made in this process from here on, once it is made."""
+    kept, iterate = {}, Trainer._iterate
+
+    def keep(self, *given):
+        losses = iterate(self, *given)
+        if not kept:
+            named = self.network.named_parameters()
+            kept.update({n: p.grad.clone() for n, p in named if p.grad is not None})
+        return losses
+
+    monkeypatch.setattr(Trainer, "_iterate", keep)
+    return kept
+
+
+@pytest.mark.slow
+def test_two_processes_step_as_one_and_stop_together(words, tmp_path, first_gradients):
+    plain = ("MODEL.DROPOUT", 0)  # processes draw differently
+    text, _ = two_processes(tmp_path, MAIN, *words(tmp_path / "two", *plain))
     assert (tmp_path / "rank1.pth").exists(), text
     ranks = [load(tmp_path / f"rank{rank}.pth") for rank in (0, 1)]
     assert [rank["it"] for rank in ranks] == [2, 2], text
@@ -159,11 +196,26 @@ def test_two_processes_step_as_one_and_stop_together(words, tmp_path):
     # One process takes the same shares one after the other.
     flags = ("--accumulate", 2, *plain, "SOLVER.EPOCHS", 1)
     assert main_command.main(words(tmp_path / "one", *flags)) == 0
+    assert_gradients_of_one_process(ranks, first_gradients)
     one, two = curve(tmp_path / "one"), curve(tmp_path / "two")
     assert sorted(two) == [1, 2]
     for step, values in two.items():
         for name in ("train/loss", "train/loss_mask_unscaled", "train/class_error"):
             assert values[name] == pytest.approx(one[step][name], rel=1e-3), name
+    # One process continues what two began, with the same samples in a step.
+    assert main_command.main(words(tmp_path / "two", "--resume", "latest", *flags)) == 0
+    ends = [load(tmp_path / name / "checkpoint.pth") for name in ("one", "two")]
+    assert ends[0]["iteration"] == ends[1]["iteration"] > 2
+    for name, value in ends[0]["model"].items():
+        assert torch.allclose(value, ends[1]["model"][name], rtol=1e-2, atol=1e-3), name
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_ends_all(words, tmp_path):
+    text, status = two_processes(tmp_path, MAIN, *words(tmp_path / "two"), FAIL="1")
+    assert status != 0
+    assert time.time() - (tmp_path / "failed").stat().st_mtime < 60
+    assert "in stop" in text and "RuntimeError: fails on purpose" in text
 
 
 def test_evaluation_of_what_was_trained(words, tmp_path, capsys):
@@ -202,10 +254,10 @@ def test_non_finite_loss_is_status_1(words, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_learns_two_clips_from_random_weights(tmp_path):
-    """A part of the budget of `make overfit-devis`."""
-    flags = ["--threads", 1, "--folder", tmp_path / "run", "--out", tmp_path / "result.json"]
-    keys = ["SOLVER.EPOCHS", 10, "SOLVER.STEPS", "[9]"]
+def test_learns_a_clip_from_random_weights(tmp_path):
+    """A part of the budget of `make overfit-devis`, and one clip of the two."""
+    flags = ["--clips", 1, "--folder", tmp_path / "run", "--out", tmp_path / "result.json"]
+    keys = ["SOLVER.EPOCHS", 14, "SOLVER.STEPS", "[12]"]
     done = subprocess.run(
         [str(word) for word in [sys.executable, OVERFIT, *flags, *keys]],
         capture_output=True,
@@ -214,14 +266,14 @@ def test_learns_two_clips_from_random_weights(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "result.json").read_text())
-    assert result["AP50"] >= 0.4
-    assert result["iterations"] == 260
+    assert result["AP50"] >= 0.5
+    assert result["iterations"] == 182
 
 
 def test_recorded_result_holds_what_was_promised():
     result = json.loads((OVERFIT.parent / "results" / "devis_overfit.json").read_text())
     assert result["AP50"] >= 0.8
-    assert result["training_cpu_seconds"] <= 600
+    assert result["training_cpu_seconds"] <= 900
 
 
 def test_cluster_script_hands_everything_on(tmp_path):
