@@ -10,7 +10,7 @@ PACKAGES := ./common $(addprefix ./,$(METHODS))
 RUN := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench parity parity-common doctor tables clean bench-metrics
+.PHONY: help setup demo test lint format bench parity parity-common doctor tables clean bench-metrics bench-scale
 
 help:  ## List every target
 	@awk -F ':.*## ' '/^[a-zA-Z0-9_-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ bench-metrics: setup  ## Measure the metrics on this machine [DAVIS=folder ARGS=
 	$(RUN) benchmarks/bench_mots.py $(ARGS)
 	$(RUN) benchmarks/bench_large_json.py
 	$(if $(DAVIS),$(RUN) benchmarks/bench_jf.py --davis '$(DAVIS)' $(ARGS))
+
+bench-scale: setup  ## Measure loader, forward, backward and checkpoint of a training step [ARGS="--only stcn"]
+	$(RUN) benchmarks/bench_scale.py $(ARGS)
 
 parity: parity-common $(addprefix parity-,$(METHODS))  ## Compare everything with its recorded numbers
 

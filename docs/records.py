@@ -30,6 +30,7 @@ class Records:
         self.vatrack = self._read(f"{RESULTS}/vatrack.json")
         self.vatrack_parity = self._read(f"{RESULTS}/vatrack_parity.json")
         self.vatrack_overfit = self._read(f"{RESULTS}/vatrack_overfit.json")
+        self.scale = self._read(f"{RESULTS}/scale.json")
         self.jf = self._read(f"{RESULTS}/jf.json")
         self.video_ap = self._read(f"{RESULTS}/video_ap.json")
         self.mots = self._read(f"{RESULTS}/mots.json")

@@ -20,6 +20,7 @@ from curve import curve_svg
 from devis_tables import TABLES as DEVIS_TABLES
 from metric_tables import TABLES as METRIC_TABLES
 from records import RESULTS, Records
+from scale_tables import TABLES as SCALE_TABLES
 from stemseg_tables import TABLES as STEMSEG_TABLES
 from stmask_tables import TABLES as STMASK_TABLES
 from table_text import NOT_MEASURED, parity_table, sentence, table
@@ -34,7 +35,7 @@ DOCUMENTS = (
     *("README.md", "CONTRIBUTING.md", "stcn/README.md", "docs/stcn.md", "docs/data.md"),
     *("stemseg/README.md", "docs/stemseg.md", "docs/formats.md", "docs/metrics.md"),
     *("stmask/README.md", "docs/stmask.md", "devis/README.md", "docs/devis.md"),
-    *("vatrack/README.md", "docs/vatrack.md", "docs/vatrack_data.md"),
+    *("vatrack/README.md", "docs/vatrack.md", "docs/vatrack_data.md", "docs/scale.md"),
 )
 CURVE = "docs/images/demo-training.svg"
 MARKED = re.compile(r"(<!-- table:([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -247,6 +248,7 @@ TABLES: dict[str, Callable[[Records], str]] = {
     **STMASK_TABLES,
     **DEVIS_TABLES,
     **VATRACK_TABLES,
+    **SCALE_TABLES,
 }
 
 
