@@ -218,7 +218,7 @@ class TestOwnVideos:
         with pytest.raises(VideoError, match="two videos named two"):
             find_videos([clips, clips / "two"], out)
         (tmp_path / "none").mkdir()
-        with pytest.raises(VideoError, match="holds neither frames nor videos"):
+        with pytest.raises(VideoError, match="holds neither images nor videos"):
             find_videos([tmp_path / "none"], out)
 
     def predict(self, clips, tmp_path, *words, broken=()) -> Iterator[str]:

@@ -65,7 +65,7 @@ def find_videos(given: Sequence[Path], output: Path) -> list[OwnVideo]:
         output: folder of all results.
 
     Raises:
-        VideoError: a folder holds neither frames nor videos, or two videos have one name.
+        VideoError: a folder holds neither images nor videos, or two videos have one name.
     """
     if len(given) == 1 and not _is_set(given[0]):
         return [OwnVideo(given[0], _name_of(given[0]), output)]
@@ -196,7 +196,7 @@ def _inside(folder: Path) -> list[Path]:
         )
     ]
     if not found:
-        raise VideoError(f"{folder}: holds neither frames nor videos")
+        raise VideoError(f"no frames: the folder {folder} holds neither images nor videos")
     return sorted(found, key=natural_key)
 
 
