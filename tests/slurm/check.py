@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 from cluster import Cluster, ImpossibleError, install
 from shards import check_shards
@@ -24,6 +25,7 @@ CHECKS: dict[str, Callable[[Cluster, Path], str]] = {
     "training, stopped and queued again": check_requeue,
     "evaluation, four shards and merge": check_shards,
 }
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
@@ -32,8 +34,8 @@ def main() -> int:
         "--may-skip", action="store_true", help="no error where no SLURM can be started"
     )
     args = parser.parse_args()
-    # The same way out as Ctrl-C: all that was started is stopped.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in ENDING:
+        signal.signal(number, leave)
     started, failed = time.perf_counter(), 0
     with tempfile.TemporaryDirectory(prefix="slurm-check-") as name:
         folder = Path(name)
@@ -56,6 +58,13 @@ def main() -> int:
                     report(title, begun, f"FAILED: {error}")
     report("in all", started, f"{len(CHECKS) - failed} passed, {failed} failed")
     return int(failed > 0)
+
+
+def leave(number: int, _frame: FrameType | None) -> None:
+    """Ends the check; all that was started is stopped, whatever further signals come meanwhile."""
+    for each in ENDING:
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def report(title: str, begun: float, text: str) -> None:
