@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
-from devis.commands.common import PRECISIONS, add_device_flags
+from devis.commands.common import PRECISIONS, add_device_flags, add_model_flags, add_overrides
 from devis.config import update
 from devis.inference.predictor import Predictor
 from devis.model.segmenter import DeVIS
@@ -24,25 +23,13 @@ def build_parser() -> ArgumentParser:
     """Flags of the command."""
     parser = ArgumentParser("devis bench", description=__doc__)
     add = parser.add_argument
-    add("--model", type=Path, required=True, help="checkpoint")
-    add(
-        "--config-file",
-        metavar="FILE",
-        help="YAML file, or the name of a shipped configuration; default: by the name of the "
-        "checkpoint, else what the checkpoint holds",
-    )
+    add_model_flags(parser)
     add("--height", type=positive_int, default=360, help="rows of a frame")
     add("--width", type=positive_int, default=640, help="columns of a frame")
     add("--frames", type=positive_int, default=22, help="frames timed")
     add("--threads", type=positive_int, help="threads of the CPU")
     add_device_flags(parser)
-    add(
-        "--opts",
-        nargs="+",
-        default=[],
-        metavar="KEY VALUE",
-        help="values over those of the configuration, such as TEST.NUM_OUT 20",
-    )
+    add_overrides(parser)
     return parser
 
 

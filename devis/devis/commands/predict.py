@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from devis.commands.common import PRECISIONS, add_device_flags
+from devis.commands.common import PRECISIONS, add_device_flags, add_model_flags, add_overrides
 from devis.config import update
 from devis.inference.matching import Seen
 from devis.inference.predictor import Predictor, VideoResult
@@ -44,13 +44,7 @@ def build_parser() -> ArgumentParser:
     parser = ArgumentParser("devis predict", description=__doc__)
     add = parser.add_argument
     add_video_flags(parser)
-    add("--model", type=Path, required=True, help="checkpoint")
-    add(
-        "--config-file",
-        metavar="FILE",
-        help="YAML file, or the name of a shipped configuration; default: by the name of the "
-        "checkpoint, else what the checkpoint holds",
-    )
+    add_model_flags(parser)
     add_device_flags(parser)
     add(
         "--score-threshold",
@@ -61,13 +55,7 @@ def build_parser() -> ArgumentParser:
     add("--no-overlay", action="store_true", help="write no overlay video")
     add("--max-frames", type=positive_int, help="stop after this many frames")
     add("--num-workers", type=int, default=4, help="frames read ahead in a thread; 0: no thread")
-    add(
-        "--opts",
-        nargs="+",
-        default=[],
-        metavar="KEY VALUE",
-        help="values over those of the configuration, such as TEST.NUM_OUT 20",
-    )
+    add_overrides(parser)
     return parser
 
 
