@@ -9,6 +9,10 @@ from vidseg_common.logging import read_jsonl
 OPTIONS = ("load_network", "load_model", "debug")
 
 
+#: What differs from run to run.
+TIMES = {"train/time", "train/samples_per_s", "train/waiting"}
+
+
 @pytest.fixture
 def trainer(train_config, tmp_path):
     """A function that gives a trainer whose files lie in `tmp_path`."""
@@ -29,7 +33,7 @@ def logged():
     def read(trainer):
         records = read_jsonl(trainer.logger.folder / f"{trainer.folder.name}.jsonl")
         return {
-            record["step"]: {n: v for n, v in record["values"].items() if n != "train/time"}
+            record["step"]: {n: v for n, v in record["values"].items() if n not in TIMES}
             for record in records
             if record["kind"] == "scalars"
         }

@@ -10,8 +10,7 @@ def test_finished_sequences_are_remembered(tmp_path):
     log = RunLog(tmp_path / "run.json", tmp_path, {"a": (1, 2), "b": {"c": 3}})
     log.add("dog", {"num_tracks": 2})
     again = RunLog(tmp_path / "run.json", tmp_path, {"a": (1, 2), "b": {"c": 3}})
-    assert again.is_finished("dog")
-    assert not again.is_finished("cat")
+    assert again.finished == {"dog": {"num_tracks": 2}}
 
 
 def test_other_settings_are_refused_by_name(tmp_path):
@@ -19,7 +18,7 @@ def test_other_settings_are_refused_by_name(tmp_path):
     with pytest.raises(UserError, match=r"b\.c was 3, now 5.*--overwrite"):
         RunLog(tmp_path / "run.json", tmp_path, {"a": 1, "b": {"c": 5, "d": 4}})
     log = RunLog(tmp_path / "run.json", tmp_path, {"a": 2}, overwrite=True)
-    assert not log.is_finished("dog")
+    assert not log.finished
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"settings": '])
