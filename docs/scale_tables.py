@@ -24,6 +24,7 @@ GPU_SPEEDS = (1, 4, 16)
 JPEG_480P = 0.067
 JPEG_720P = JPEG_480P * (1280 * 720) / (854 * 480)
 JPEG_1080P = JPEG_480P * (1920 * 1080) / (854 * 480)
+JPEG_9MP = JPEG_480P * 9e6 / (854 * 480)
 PNG_SAILVOS = 1280 * 800 * 3 / 1e6
 FRAME_MB = {
     "stcn": JPEG_480P,
@@ -90,6 +91,12 @@ DATA = (
     DataSet("YouTube-VIS 2019, train", "2238 x 27", 2238 * 27, JPEG_720P, None, "frames: assumed"),
     DataSet("YouTube-VIS 2021, train", "2985 x 30", 2985 * 30, JPEG_720P, None, "frames: assumed"),
     DataSet("OVIS, train", "607 x 70", 607 * 70, JPEG_1080P, None, "frames: assumed"),
+    DataSet(
+        "KITTI-MOTS: tracking, left colour", "50 sequences", 19_103, None, 15, "size: its authors"
+    ),
+    DataSet("COCO 2017, train and val", "123,287 images", 123_287, None, 19, "size: its authors"),
+    DataSet("Pascal VOC 2012", "17,125 images", 17_125, None, 2, "size: its authors"),
+    DataSet("Mapillary Vistas, train", "18,000 images", 18_000, JPEG_9MP, None, "pixels: assumed"),
     DataSet("BL30K", "30,000 x 160", 30_000 * 160, None, 700, "size: its authors"),
     DataSet("SAIL-VOS cut", "113,490 frames", 113_490, PNG_SAILVOS, None, "bitmaps; PNG is less"),
 )
