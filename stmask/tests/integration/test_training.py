@@ -10,6 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from two_processes import (
+    assert_gradients_of_one_process,
+    assert_same,
+    keep_first_gradients,
+    two_processes,
+)
 
 from stmask.commands import train
 from stmask.engine import Trainer
@@ -40,38 +46,6 @@ sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
-# Runs train.py in one of several processes; the second is told to stop after the fourth
-# iteration, or fails there. Keeps the first gradients and the last weights of every process.
-STOPPING = """
-import os, pathlib, runpy, signal, sys, torch
-from stmask.engine import Trainer
-
-folder, run, iterate = pathlib.Path(os.environ["RECORD_FOLDER"]), Trainer.run, Trainer._iterate
-
-def record(self):
-    self.gradients = None
-    try:
-        return run(self)
-    finally:
-        content = {"it": self.iteration, "first": self.gradients, "w": self.network.state_dict()}
-        torch.save(content, folder / f"rank{self.dist.rank}.pth")
-
-def stop(self, batches, rate):
-    losses = iterate(self, batches, rate)
-    grads = {n: p.grad for n, p in self.network.named_parameters() if p.grad is not None}
-    self.gradients = self.gradients or {n: grad.clone() for n, grad in grads.items()}
-    if self.dist.rank == 1 and self.iteration == 4:
-        if "FAIL" in os.environ:
-            (folder / "failed").touch()
-            raise RuntimeError("fails on purpose")
-        signal.raise_signal(signal.SIGTERM)
-    return losses
-
-Trainer.run, Trainer._iterate = record, stop
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
 
 def words(config, folder, *more):
     """The command line of a small training on a CPU."""
@@ -82,12 +56,6 @@ def words(config, folder, *more):
 
 def load(path):
     return torch.load(path, weights_only=True)
-
-
-def assert_same(a, b):
-    assert a.keys() == b.keys()
-    for name, value in a.items():
-        assert torch.equal(value, b[name]), name
 
 
 def curve(folder):
@@ -159,53 +127,16 @@ def test_interrupted_training_saves_and_continues(training_data, tiny_yaml, tmp_
     assert curve(place) == curve(tmp_path / "straight")
 
 
-def two_processes(tmp_path, *command, **more):
-    """Runs STOPPING in two processes; what is printed, and the exit status."""
-    script = tmp_path / "stopping.py"
-    script.write_text(STOPPING)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("MASTER_")}
-    done = subprocess.run(
-        [*launch, script, *command],
-        env=clean | {"RECORD_FOLDER": str(tmp_path), "OMP_NUM_THREADS": "1", **more},
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-    return done.stdout + done.stderr, done.returncode
-
-
-def assert_gradients_of_one_process(ranks, trained):
-    """Both had the gradients of one process that takes the same shares one after the other."""
-    assert_same(ranks[0]["first"], ranks[1]["first"])
-    assert trained.keys() == ranks[0]["first"].keys()
-    largest = max(float(grad.abs().max()) for grad in trained.values())
-    for name, grad in trained.items():
-        assert float((grad - ranks[0]["first"][name]).abs().max()) <= 1e-6 * largest, name
-
-
 @pytest.fixture
 def first_gradients(monkeypatch):
-    """Those of the first step that is made in this process from here on, once it is made."""
-    kept, iterate = {}, Trainer._iterate
-
-    def keep(self, *given):
-        losses = iterate(self, *given)
-        if not kept:
-            named = self.network.named_parameters()
-            kept.update({n: p.grad.clone() for n, p in named if p.grad is not None})
-        return losses
-
-    monkeypatch.setattr(Trainer, "_iterate", keep)
-    return kept
+    return keep_first_gradients(monkeypatch, Trainer)
 
 
 @pytest.mark.slow
 def test_two_processes_step_as_one_and_stop_together(
     training_data, tiny_yaml, tmp_path, first_gradients
 ):
-    text, _ = two_processes(tmp_path, TRAIN, *words(tiny_yaml, tmp_path / "two"))
+    text, _ = two_processes(Trainer, 4, tmp_path, TRAIN, *words(tiny_yaml, tmp_path / "two"))
     assert (tmp_path / "rank1.pth").exists(), text
     ranks = [load(tmp_path / f"rank{rank}.pth") for rank in (0, 1)]
     assert [rank["it"] for rank in ranks] == [4, 4], text
@@ -229,7 +160,9 @@ def test_two_processes_step_as_one_and_stop_together(
 
 @pytest.mark.slow
 def test_a_process_that_fails_ends_all(training_data, tiny_yaml, tmp_path):
-    text, status = two_processes(tmp_path, TRAIN, *words(tiny_yaml, tmp_path / "two"), FAIL="1")
+    text, status = two_processes(
+        Trainer, 4, tmp_path, TRAIN, *words(tiny_yaml, tmp_path / "two"), FAIL="1"
+    )
     assert status != 0
     assert time.time() - (tmp_path / "failed").stat().st_mtime < 60
     assert "in stop" in text and "RuntimeError: fails on purpose" in text
